@@ -1,0 +1,43 @@
+# Everything a newcomer needs: Python 3.11-3.13 with venv, and make.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix soak clean
+
+help:  ## Tell what there is
+	@echo "make <target> [PYTHON=python3.12] [TORCH_INDEX=<url of a package index for torch alone>]"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(INSTALLED)  ## Drive a robot, learn to drive another, drive it; leaves runs/demo/index.html
+	@$(BIN)/wmrobot demo
+
+test: $(INSTALLED)  ## Run all tests, the fast ones first
+	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m slow
+
+check: $(INSTALLED)  ## Format, lint and types only
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+fix: $(INSTALLED)  ## Repair what a machine can repair
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+soak: $(INSTALLED)  ## Run the long versions of the tests: full fuzzing, training thresholds
+	$(BIN)/python -m pytest --soak --timeout=0
+
+clean:  ## Remove the virtual environment and all caches, but no runs
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find wmrobot tasks tests tools -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) tools/set_up.py $(VENV) --torch-index="$(TORCH_INDEX)"
+	@touch $@

@@ -1,0 +1,37 @@
+"""What every test shares."""
+
+import pytest
+from hypothesis import settings
+
+from wmrobot.envs.render import choose_backend
+
+choose_backend()  # before any test module imports MuJoCo or dm_control
+
+settings.register_profile("default", max_examples=30, deadline=None, derandomize=True)
+settings.register_profile("soak", max_examples=2000, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the long versions of the tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("soak" if config.getoption("--soak") else "default")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this machine, or this call, is not for."""
+    skips = {}
+    if not config.getoption("--soak"):
+        skips["soak"] = pytest.mark.skip(reason="long: make soak")
+    if any("gpu" in item.keywords for item in items) and not _has_gpu():
+        skips["gpu"] = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        for name in skips.keys() & item.keywords.keys():
+            item.add_marker(skips[name])
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

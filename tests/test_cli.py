@@ -1,0 +1,281 @@
+"""The command line: verbs, one line per user error, JSON alone on stdout."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from wmrobot import __version__
+from wmrobot.app import cli
+from wmrobot.app.cli import EXTRAS, VERBS, Verb, main
+from wmrobot.app.output import emit
+from wmrobot.app.usage import attribute_docs
+from wmrobot.core.errors import CheckpointError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    horizon: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of the test's verb.
+
+    Attributes:
+        task: What to do: a name,
+            or a file.
+        count: How often.
+    """
+
+    task: str | None = None
+    count: int = 1
+    inner: Inner = field(default_factory=Inner)
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], None]:
+    """Puts a function behind the verb `try`."""
+
+    def install(run: Run) -> None:
+        monkeypatch.setitem(
+            sys.modules, "wmrobot.app.attempt", SimpleNamespace(Config=Config, run=run)
+        )
+        entry = Verb(
+            module="wmrobot.app.attempt", summary="Try.", examples=("wmrobot try",), has_json=True
+        )
+        monkeypatch.setattr(cli, "VERBS", {"try": entry})
+
+    return install
+
+
+def test_words_become_settings(verb: Callable[[Run], None]) -> None:
+    seen: list[tuple[Config, bool]] = []
+
+    def run(cfg: Config, *, json: bool) -> int:
+        seen.append((cfg, json))
+        return 7
+
+    verb(run)
+    assert main(["try"]) == 7
+    assert main(["try", "cup-catch", "count=2", "--json"]) == 7
+    assert main(["try", "inner.horizon=5", "a=b/my robot=1.py:reach"]) == 2
+    assert main(["try", "inner.horizon=5", "./a=b/my robot=1.py:reach"]) == 7
+    assert seen == [
+        (Config(), False),
+        (Config(task="cup-catch", count=2), True),
+        (Config(task="./a=b/my robot=1.py:reach", inner=Inner(horizon=5)), False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["tarin"],
+            "error: no verb named 'tarin'. Did you mean 'train'? "
+            "Known: bench, demo, evaluate, info, tasks, train",
+        ),
+        (
+            ["train", "--json"],
+            "error: train: no flag named '--json'. Known: --help, -h. "
+            "Settings are written key=value, without --",
+        ),
+        (
+            ["tasks", "--seed=1"],
+            "error: tasks: no flag named '--seed=1'. Known: --help, --json, -h. "
+            "Settings are written key=value, without --",
+        ),
+        (["tasks", "a.py:b", "c"], "error: expected key=value, got 'c'"),
+        (
+            ["tasks", "detials=true"],
+            "error: no setting named 'detials'. Did you mean 'details'? Known: details, task",
+        ),
+        (["tasks", "details=2"], "error: details: expected true or false, got 2"),
+    ],
+)
+def test_user_error_is_one_line_and_exit_code_2(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr() == ("", expected + "\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (CheckpointError("a\n  b"), 2, "error: a b\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (
+            ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"),
+            2,
+            "error: this needs wmrobot[train] (torch is not installed): "
+            'pip install "wmrobot[train]"\n',
+        ),
+        (
+            ModuleNotFoundError("No module named 'wandb'", name="wandb"),
+            2,
+            "error: this needs wmrobot[wandb] (wandb is not installed): "
+            'pip install "wmrobot[wandb]"\n',
+        ),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a"),
+            2,
+            "error: runs/a: No space left on device\n",
+        ),
+    ],
+)
+def test_what_a_user_can_cure_is_told_in_one_line(
+    verb: Callable[[Run], None],
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    expected: str,
+) -> None:
+    def run(cfg: Config, *, json: bool) -> int:
+        raise error
+
+    verb(run)
+    assert main(["try"]) == code
+    assert capsys.readouterr() == ("", expected)
+
+
+@pytest.mark.parametrize(
+    "bug", [ValueError("x"), ModuleNotFoundError("x", name="wmrobt"), OSError(errno.EBADF, "x")]
+)
+def test_bug_keeps_its_traceback(verb: Callable[[Run], None], bug: Exception) -> None:
+    def run(cfg: Config, *, json: bool) -> int:
+        raise bug
+
+    verb(run)
+    with pytest.raises(type(bug)):
+        main(["try"])
+
+
+def test_help_is_made_from_the_settings(
+    verb: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb(lambda cfg, *, json: 1)
+    assert main(["try", "--help"]) == 0
+    assert capsys.readouterr().out == (
+        "usage: wmrobot try [task] [key=value ...]\n"
+        "\n"
+        "Try.\n"
+        "\n"
+        "settings and their defaults:\n"
+        "  task=null                 What to do: a name, or a file.\n"
+        "  count=1                   How often.\n"
+        "\n"
+        "  inner.                    horizon=3\n"
+        "\n"
+        "examples:\n"
+        "  wmrobot try\n"
+    )
+
+
+def test_overview_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text and verb.summary in text for name, verb in VERBS.items())
+    assert main([]) == 0
+    assert capsys.readouterr().out == text
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"wmrobot {__version__}\n"
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_documents_its_settings(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = import_module(VERBS[name].module).Config
+    docs = attribute_docs(config)
+    assert [f.name for f in fields(config) if not docs.get(f.name)] == []
+    assert main([name, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+
+
+def run_process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command: Sequence[str] = [sys.executable, "-m", "wmrobot", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_help_is_quick() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert run_process("--help").returncode == 0
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["tasks"], ["tasks", "cup-catch"], ["info"]])
+def test_json_of_a_process_is_one_document(words: list[str], tmp_path: Path) -> None:
+    result = run_process(*words, "--json", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert isinstance(json.loads(result.stdout), dict)
+
+
+CHATTY_TASK = """
+import os, subprocess, sys
+import gymnasium
+print("chatter")
+os.write(1, b"chatter of C")
+subprocess.run([sys.executable, "-c", "print('chatter of a child')"], check=True)
+
+def chatty(seed):
+    return gymnasium.make("Pendulum-v1")
+"""
+
+
+@pytest.mark.slow
+def test_json_is_all_that_reaches_stdout(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CHATTY_TASK, encoding="utf-8")
+    result = run_process("tasks", "mine.py:chatty", "--json", cwd=tmp_path)
+    assert json.loads(result.stdout)["tasks"][0]["obs_dim"] == 3
+    assert result.stderr.count("chatter") == 3
+
+
+def test_document_reaches_a_stream_without_a_file(
+    verb: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(cfg: Config, *, json: bool) -> int:
+        sys.stdout.write("chatter")
+        emit({"count": cfg.count})
+        return 0
+
+    verb(run)
+    assert main(["try", "count=3", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == ({"count": 3}, "chatter")
+
+
+def test_reader_that_leaves_early_is_no_error() -> None:
+    command = f"set -o pipefail; {sys.executable} -m wmrobot --help | true"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+
+
+def test_every_package_of_an_extra_is_declared() -> None:
+    import tomllib
+    from importlib.metadata import packages_distributions
+
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    indirect = {"yaml", "dm_env"}  # of omegaconf, of dm-control
+    distributions = packages_distributions()
+    for package in EXTRAS.keys() - indirect:
+        names = {name.lower().replace("_", "-") for name in distributions.get(package, [package])}
+        declared = " ".join(extras[EXTRAS[package]]).lower()
+        assert any(name in declared for name in names), package

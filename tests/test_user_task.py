@@ -1,0 +1,212 @@
+"""A user's own file: any dm_env or Gymnasium environment, and all that can be wrong with it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wmrobot.core.errors import ObservationError, TaskError
+from wmrobot.envs.registry import make_env
+from wmrobot.envs.task import TaskEnv
+
+TINY = Path(__file__).parent / "fixtures" / "tiny.py"
+
+
+def test_flat_observation_and_scaled_action() -> None:
+    env = make_env(f"{TINY}:counter", seed=0)
+    assert env.task_spec.obs_names == ("b[0,0]", "b[0,1]", "a/0")
+    assert env.task_spec.episodic
+    assert env.physics is None
+    start = env.reset()["state"]
+    assert start.dtype == np.float32
+    obs, reward, *_ = env.step(np.array([0.5], np.float32))  # 0.5 of -1..1 is 3 of 0..4
+    assert reward == 3.0
+    np.testing.assert_allclose(obs["state"], [start[0] + 3, start[0] + 3, 1.0], rtol=1e-6)
+    assert env.step(np.array([7.0], np.float32))[1] == 4.0  # clipped
+
+
+def test_end_by_termination_and_by_truncation() -> None:
+    env = make_env(f"{TINY}:counter", seed=0)
+    env.reset()
+    ends = [env.step(np.ones(1, np.float32))[2:4] for _ in range(3)]  # 4, 8, 12
+    assert ends == [(False, False), (False, False), (True, False)]
+    with pytest.raises(TaskError, match=r"expected reset\(\) before step\(\)"):
+        env.step(np.ones(1, np.float32))
+    env.reset()
+    ends = [env.step(-np.ones(1, np.float32))[2:4] for _ in range(6)]
+    assert ends == [(False, False)] * 5 + [(False, True)]
+
+
+def test_repeated_action_stops_at_the_end() -> None:
+    env = make_env(f"{TINY}:counter_twice", seed=0)
+    env.reset()
+    assert env.step(np.ones(1, np.float32))[1:4] == (8.0, False, False)
+    assert env.step(np.ones(1, np.float32))[1:4] == (4.0, True, False)  # not 8
+
+
+def test_declared_length_truncates() -> None:
+    env = make_env(f"{TINY}:counter_short", seed=0)
+    env.reset()
+    assert [env.step(-np.ones(1, np.float32))[3] for _ in range(3)] == [False, False, True]
+
+
+def test_seed_of_an_environment_without_a_known_stream() -> None:
+    env = make_env(f"{TINY}:counter", seed=4)
+    first = env.reset()["state"]
+    assert not np.array_equal(first, env.reset()["state"])
+    assert np.array_equal(first, env.reset(seed=4)["state"])
+
+
+def test_every_plain_attribute_comes_back() -> None:
+    env, twin = (make_env(f"{TINY}:cart", seed=1) for _ in range(2))
+    actions = np.random.default_rng(0).uniform(-1, 1, (9, 1))
+    env.reset()
+    env.step(actions[0])
+    snapshot = env.snapshot()
+    assert snapshot is not None
+
+    def future(env: TaskEnv) -> list[bytes]:
+        out = []
+        for action in actions[1:]:
+            obs, reward, _, truncated, info = env.step(action)
+            out.append(obs["state"].tobytes() + np.float64(reward).tobytes() + bytes(info.values()))
+            if truncated:
+                out.append(env.reset()["state"].tobytes())
+        return out
+
+    expected = future(env)
+    assert len(expected) == 9  # an end lies within
+    for each in (env, twin):
+        each.restore(snapshot)
+        assert future(each) == expected
+
+
+def test_opaque_state_is_not_told() -> None:
+    env = make_env(f"{TINY}:opaque", seed=0)
+    env.reset()
+    assert env.snapshot() is None
+
+
+def test_success_is_told() -> None:
+    env = make_env(f"{TINY}:cart", seed=1)
+    obs = env.reset()["state"]
+    info = env.step(np.zeros(1, np.float32))[4]
+    assert info == {"success": bool(obs[0] > 0)}
+
+
+def test_relative_path_starts_at_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(TINY.parent)
+    assert make_env("tiny.py:counter", seed=0).task_spec.name == f"{TINY}:counter"
+
+
+def test_gymnasium_environment_of_a_file() -> None:
+    env = make_env(f"{TINY}:reach", seed=2, obs="state+rgb", image_size=2)
+    assert env.task_spec.obs_names == ("a", "b[0]", "b[1]")
+    assert env.task_spec.control_dt == pytest.approx(0.1)
+    start = env.reset()
+    assert start["rgb"].tolist() == [[[0, 200]] * 2, [[0, 100]] * 2, [[0, 50]] * 2]
+    first = start["state"]
+    assert not np.array_equal(first, env.reset()["state"])
+    assert np.array_equal(first, env.reset(seed=2)["state"])
+    outcomes = [env.step(np.ones(1, np.float32))[1:] for _ in range(3)]
+    assert outcomes[0] == (4.0, False, False, {"success": False})
+    assert outcomes[2] == (4.0, True, False, {"success": True})
+    assert env.snapshot() is None
+
+
+def test_gymnasium_id_keeps_its_time_limit() -> None:
+    env = make_env("gym:Pendulum-v1", seed=0)
+    assert (env.task_spec.episode_decisions, env.task_spec.control_dt) == (200, 0.05)
+    env.reset()
+    ends = [env.step(np.zeros(1, np.float32))[2:4] for _ in range(200)]
+    assert ends == [(False, False)] * 199 + [(False, True)]
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("malformed", r"ValueError: .*bodi.* \(line \d+\)$"),
+        ("nothing", r"expected the function to return a dm_env.Environment .* got NoneType$"),
+        ("unlimited", r"expected finite action bounds, .*ctrlrange and ctrllimited\)$"),
+        ("countr", r"no function named 'countr'. Did you mean 'counter'\? Known: .*unlimited$"),
+    ],
+)
+def test_task_that_cannot_be_built(function: str, message: str) -> None:
+    with pytest.raises(TaskError, match=message) as caught:
+        make_env(f"{TINY}:{function}", seed=0)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(TINY))
+
+
+def test_file_that_cannot_be_used(tmp_path: Path) -> None:
+    missing, broken, empty = (tmp_path / name for name in ("missing.py", "broken.py", "empty.py"))
+    broken.write_text("import math\nimport not_installed_anywhere\n")
+    empty.write_text("")
+    cases = {
+        f"{missing}:a": f"{missing}: expected a Python file with a task function, "
+        "found no such file",
+        f"{broken}:a": f"{broken}: cannot be imported: ModuleNotFoundError: "
+        "No module named 'not_installed_anywhere' (line 2)",
+        f"{empty}:a": f"{empty}: no function named 'a'. Known: ",
+        f"{empty}": f"{empty}: expected path/to/file.py:name, got no function's name after ':'",
+    }
+    for name, message in cases.items():
+        with pytest.raises(TaskError) as caught:
+            make_env(name, seed=0)
+        assert str(caught.value) == message
+    broken.write_text("def a(:\n")
+    with pytest.raises(TaskError, match="cannot be imported: SyntaxError: "):
+        make_env(f"{broken}:a", seed=0)
+
+
+def test_file_is_read_again_after_a_change(tmp_path: Path) -> None:
+    file = tmp_path / "robot.py"
+    file.write_text("def a(seed):\n    raise ValueError('first')\n")
+    with pytest.raises(TaskError, match="first"):
+        make_env(f"{file}:a", seed=0)
+    file.write_text("def a(seed):\n    raise ValueError('the second')\n")
+    with pytest.raises(TaskError, match="the second"):
+        make_env(f"{file}:a", seed=0)
+
+
+def test_bad_observations_are_refused_by_name() -> None:
+    for function, message in {
+        "not_finite": r"observation 'b\[0,1\]': expected a finite float32, got nan$",
+        "growing": r"observation 'b': expected shape \(1, 2\), got \(1, 3\)$",
+    }.items():
+        env = make_env(f"{TINY}:{function}", seed=0)
+        env.reset()
+        env.step(np.zeros(1, np.float32))
+        with pytest.raises(ObservationError, match=message):
+            env.step(np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize("action", [[np.nan], [np.inf], [0.0, 0.0], 0.0])
+def test_bad_actions_are_refused(action: object) -> None:
+    env = make_env(f"{TINY}:counter", seed=0)
+    env.reset()
+    with pytest.raises(ObservationError, match="expected a"):
+        env.step(np.array(action, dtype=np.float32))
+
+
+def test_gymnasium_spaces_that_do_not_fit() -> None:
+    with pytest.raises(TaskError, match=r"^gym:CartPole-v1: expected Box actions .* Discrete\(2\)"):
+        make_env("gym:CartPole-v1", seed=0)
+    with pytest.raises(TaskError, match=r"^gym:NoSuch-v0: "):
+        make_env("gym:NoSuch-v0", seed=0)
+
+
+def test_error_in_a_users_step_is_one_line() -> None:
+    env = make_env(f"{TINY}:raises", seed=0)
+    env.reset()
+    with pytest.raises(TaskError, match=r"tiny.py:raises: KeyError: 'missing' \(line \d+\)$"):
+        env.step(np.zeros(1, np.float32))
+
+
+def test_simulation_that_diverges_is_told() -> None:
+    env = make_env(f"{TINY}:cart", seed=0)
+    env.reset()
+    env.physics.data.ptr.qvel[0] = np.inf  # type: ignore[union-attr]
+    with pytest.raises(ObservationError, match="the simulation diverged: "):
+        env.step(np.zeros(1, np.float32))

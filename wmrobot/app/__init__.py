@@ -1,0 +1,1 @@
+"""Verbs, settings, wiring and reports: the only floor that knows every other."""

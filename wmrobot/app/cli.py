@@ -1,0 +1,197 @@
+"""The command line: a table of verbs, one line per user error, callable from a test.
+
+Nothing heavy is imported before a verb is chosen.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import Any
+
+from wmrobot import __version__
+from wmrobot.app.output import only_documents
+from wmrobot.app.usage import overview, verb_help
+from wmrobot.core.errors import ConfigError, WmrobotError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """One command. Its module has a dataclass `Config` and `run(cfg, *, json) -> exit code`.
+
+    Attributes:
+        module: Where it lives.
+        summary: What it does, in one line.
+        examples: Command lines for its help.
+        has_json: Whether it knows `--json`.
+    """
+
+    module: str
+    summary: str
+    examples: tuple[str, ...]
+    has_json: bool = False
+
+
+VERBS: Mapping[str, Verb] = {
+    "tasks": Verb(
+        module="wmrobot.app.tasks",
+        summary="List the tasks: the suite's, our own, or what one of your files holds.",
+        examples=(
+            "wmrobot tasks",
+            "wmrobot tasks walker-run",
+            "wmrobot tasks path/to/my_robot.py:reach --json",
+        ),
+        has_json=True,
+    ),
+    "train": Verb(
+        module="wmrobot.app.train",
+        summary="Learn a world model of a task, and to plan in it.",
+        examples=(
+            "wmrobot train cartpole-swingup profile=nano",
+            "wmrobot train path/to/my_robot.py:reach seed=3",
+            "wmrobot train reacher-hard planner=cem planner.horizon=5",
+            "wmrobot train resume=runs/cartpole-swingup",
+        ),
+    ),
+    "evaluate": Verb(
+        module="wmrobot.app.evaluate",
+        summary="Measure a trained controller, or what it is compared with, over whole episodes.",
+        examples=(
+            "wmrobot evaluate run=runs/cartpole-swingup",
+            "wmrobot evaluate walker-walk agent=prior --json",
+        ),
+        has_json=True,
+    ),
+    "demo": Verb(
+        module="wmrobot.app.demo",
+        summary="Watch a robot being driven; without a task, also learn to drive one first.",
+        examples=(
+            "wmrobot demo",
+            "wmrobot demo qube2-swingup",
+            "wmrobot demo walker-walk agent=zero",
+            "wmrobot demo run=runs/cartpole-swingup view=true",
+        ),
+    ),
+    "bench": Verb(
+        module="wmrobot.app.bench",
+        summary="Time planning, learning and simulation on this machine.",
+        examples=("wmrobot bench", "wmrobot bench --json > bench.json"),
+        has_json=True,
+    ),
+    "info": Verb(
+        module="wmrobot.app.info",
+        summary="Tell versions, device and renderer, or what a controller was made for.",
+        examples=("wmrobot info", "wmrobot info run=runs/cartpole-swingup --json"),
+        has_json=True,
+    ),
+}
+
+TRAIN_PACKAGES = (
+    "PIL", "dm_control", "dm_env", "filelock", "gymnasium", "hydra", "imageio", "matplotlib",
+    "mujoco", "omegaconf", "psutil", "pydantic", "rich", "safetensors", "scipy", "tensorboard",
+    "torch", "tqdm", "yaml",
+)  # fmt: skip
+EXTRAS: Mapping[str, str] = {**dict.fromkeys(TRAIN_PACKAGES, "train"), "wandb": "wandb"}
+"""Which extra brings a package."""
+
+CURABLE = frozenset({errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS})
+"""What the operating system refuses and a user can cure; other `OSError`s are bugs."""
+
+USER_ERROR = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; user errors become one line on stderr and exit code 2."""
+    try:
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except WmrobotError as error:
+        return _complain(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        return _complain(_missing(package))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left, as `head` does. Python would complain once more while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in CURABLE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror}")
+
+
+def _dispatch(words: list[str]) -> int:
+    """Find the verb, read its settings, run it."""
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(overview({name: verb.summary for name, verb in VERBS.items()}))
+        return 0
+    if words[0] == "--version":
+        print(f"wmrobot {__version__}")
+        return 0
+    name, *words = words
+    if name not in VERBS:
+        raise ConfigError(unknown("verb", name, VERBS))
+    verb = VERBS[name]
+    flags = {word for word in words if word.startswith("-")}
+    _check_flags(name, verb, flags)
+    module = import_module(verb.module)
+    if flags & {"--help", "-h"}:
+        print(verb_help(name, verb.summary, verb.examples, module.Config))
+        return 0
+    cfg = _load(module.Config, [word for word in words if word not in flags])
+    json = "--json" in flags
+    with only_documents() if json else nullcontext():
+        return int(module.run(cfg, json=json))
+
+
+def _check_flags(name: str, verb: Verb, flags: set[str]) -> None:
+    known = ["--help", "-h", *(["--json"] if verb.has_json else [])]
+    for flag in sorted(flags.difference(known)):
+        raise ConfigError(
+            f"{name}: {unknown('flag', flag, known)}. Settings are written key=value, without --"
+        )
+
+
+def _load(config: type[Any], words: Sequence[str]) -> Any:
+    """Settings of a verb; its first word without `=` is the task."""
+    names = {field.name for field in fields(config)}
+    if not words and "profile" not in names:
+        return config()  # nothing to compose: works where Hydra is not installed
+    overrides = list(words)
+    bare = [index for index, word in enumerate(words) if not _is_override(word)]
+    if bare and "task" in names:
+        overrides[bare[0]] = f"task={words[bare[0]]}"
+    from wmrobot.app.config import load
+
+    return load(config, overrides)
+
+
+def _is_override(word: str) -> bool:
+    """Whether a word is `key=value`; a path may hold `=` as well, after a `/`."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and key.lstrip("+").replace(".", "").replace("_", "").isalnum()
+
+
+def _missing(package: str) -> str:
+    """What to install for a package that is not there."""
+    extra = EXTRAS[package]
+    cure = f'"wmrobot[{extra}]"'
+    if package == "dm_control" and sys.version_info >= (3, 13):
+        cure += " && pip install --no-deps dm-control==1.0.50"  # its labmaze has no wheel there
+    return f"this needs wmrobot[{extra}] ({package} is not installed): pip install {cure}"
+
+
+def _complain(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return USER_ERROR

@@ -1,0 +1,199 @@
+"""Controllers on disk: weights, and a card with all that is needed to use them.
+
+A controller is a sealed folder with `controller.json` and `controller.safetensors`. Every
+checkpoint of a run is one too (it holds more), and so is every shipped controller under
+`assets/controllers/`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wmrobot.app.device import pick_device
+from wmrobot.control.controller import Controller
+from wmrobot.core.config import build, to_plain
+from wmrobot.core.errors import CheckpointError, unknown
+from wmrobot.core.files import load_tree, save_tree, unseal
+from wmrobot.core.random import make_generator
+from wmrobot.core.resources import resource_folder
+from wmrobot.core.spec import ObsMode, TaskSpec
+from wmrobot.envs.registry import canonical_name
+from wmrobot.envs.task import Randomization, RenderMode
+from wmrobot.model.config import ModelConfig
+from wmrobot.model.world_model import WorldModel
+from wmrobot.plan.config import PlannerConfig
+
+KIND, SCHEMA = "controller", 1
+CONTROLLER = "controller"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a set of weights was made for. Plain values only: it is stored as JSON.
+
+    Attributes:
+        task: Facts of the task.
+        obs: What the robot sees.
+        cameras: Cameras of the pictures; None for the task's own.
+        render: How pictures are drawn.
+        image_size: Height and width of the pictures [pixels].
+        randomization: Differences between robot and simulation that it was trained with.
+        model: Sizes of the networks.
+        planner: Planner that it was trained with.
+        discount: Weight of the next decision's value.
+        made: Versions, commit, seed, decisions.
+    """
+
+    task: TaskSpec
+    obs: ObsMode
+    cameras: tuple[int | str, ...] | None
+    render: RenderMode
+    image_size: int
+    randomization: Randomization
+    model: ModelConfig
+    planner: PlannerConfig
+    discount: float
+    made: dict[str, Any]
+
+    def env_options(self) -> dict[str, Any]:
+        """Arguments of `make_env` that give the observations it was trained with."""
+        return {
+            "obs": self.obs,
+            "cameras": self.cameras,
+            "render": self.render,
+            "image_size": self.image_size,
+            "randomization": self.randomization,
+        }
+
+
+def make_model(card: Card, device: torch.device) -> WorldModel:
+    """An untrained model of the sizes that the card tells."""
+    model = WorldModel(
+        card.model,
+        obs_shapes=card.task.obs_shapes,
+        action_dim=card.task.action_dim,
+        discount=card.discount,
+        episodic=card.task.episodic,
+    )
+    return model.to(device)
+
+
+def make_controller(
+    model: WorldModel, card: Card, generator: torch.Generator, planner: PlannerConfig | None = None
+) -> Controller:
+    """The planner inside a model, closed-loop."""
+    return Controller(
+        model,
+        planner or card.planner,
+        obs_shapes=card.task.obs_shapes,
+        action_dim=card.task.action_dim,
+        num_q=card.model.num_q,
+        frame_stack=card.model.frame_stack,
+        generator=generator,
+    )
+
+
+def save_controller(folder: Path, model: WorldModel, card: Card) -> None:
+    """Write weights and card into a folder that the caller seals."""
+    weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    save_tree(folder, CONTROLLER, {"card": to_plain(card), "weights": weights})
+
+
+def read_controller(folder: Path, device: torch.device) -> tuple[WorldModel, Card]:
+    """Read a sealed controller and verify it.
+
+    Raises:
+        CheckpointError: Missing, altered, of a newer schema, or inconsistent.
+    """
+    unseal(folder, KIND, SCHEMA)
+    tree = load_tree(folder, CONTROLLER)
+    card = build(Card, tree["card"])
+    model = make_model(card, device)
+    load_weights(model, tree["weights"], folder)
+    return model, card
+
+
+def load_weights(model: WorldModel, weights: Mapping[str, Any], origin: Path) -> None:
+    """Copy stored weights into a model of the same sizes.
+
+    Raises:
+        CheckpointError: A weight is missing, has another shape, or is not finite.
+    """
+    own = model.state_dict()
+    if set(own) != set(weights):
+        odd = sorted(set(own) ^ set(weights))
+        raise CheckpointError(f"{origin}: weights of another model; they differ in {odd[0]}")
+    for name, value in weights.items():
+        if value.shape != tuple(own[name].shape):
+            raise CheckpointError(
+                f"{origin}: {name}: expected shape {tuple(own[name].shape)}, got {value.shape}"
+            )
+        tensor = torch.from_numpy(value)
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{origin}: {name}: expected finite weights, got NaN or Inf")
+        own[name].copy_(tensor)
+
+
+def shipped_controllers() -> dict[str, Path]:
+    """Folder of every shipped controller by task."""
+    folder = resource_folder("assets") / "controllers"
+    return {p.parent.name: p.parent for p in sorted(folder.glob("*/manifest.json"))}
+
+
+def find_controller(*, task: str | None, run: str | None) -> Path:
+    """Folder of a run's newest checkpoint, of a controller, or of a task's shipped controller.
+
+    Args:
+        task: Task whose shipped controller to take, where `run` is None.
+        run: Folder of a run, of one of its checkpoints, or of a controller.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if run is not None:
+        folder = Path(run).expanduser()
+        if (folder / "manifest.json").is_file():
+            return folder
+        saved = checkpoint_folders(folder)
+        if saved:
+            return saved[-1]
+        raise CheckpointError(f"{folder}: expected a run or a controller, found no checkpoint")
+    assert task is not None, "neither task nor run"
+    name = canonical_name(task)
+    shipped = shipped_controllers()
+    if name not in shipped:
+        raise CheckpointError(
+            f"{unknown('shipped controller', name, shipped)}. "
+            f"Train one with: wmrobot train {name} profile=nano"
+        )
+    return shipped[name]
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """Finished checkpoints of a run, oldest first."""
+    found = [p.parent for p in (run / "checkpoints").glob("*/manifest.json")]
+    return sorted(path for path in found if path.name.isdigit())
+
+
+def load_controller(
+    name: str, *, device: str = "auto", seed: int = 0, planner: PlannerConfig | None = None
+) -> Controller:
+    """A trained controller, ready to act.
+
+    Args:
+        name: Task with a shipped controller, folder of a run, or folder of a controller.
+        device: auto, cpu, cuda or mps.
+        seed: Of the planner's random stream.
+        planner: Planner to use instead of the one it was trained with.
+
+    Raises:
+        CheckpointError: There is none, or it is altered.
+    """
+    is_folder = Path(name).expanduser().is_dir()
+    folder = find_controller(task=None if is_folder else name, run=name if is_folder else None)
+    where = pick_device(device)
+    model, card = read_controller(folder, where)
+    return make_controller(model.eval(), card, make_generator(seed, "controller", where), planner)

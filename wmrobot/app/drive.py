@@ -1,0 +1,138 @@
+"""One robot, one episode, at its real control rate: what a demonstration shows and measures."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wmrobot.app.trace import EpisodeTrace
+from wmrobot.control.controller import Agent, Controller
+from wmrobot.core.spec import TaskSpec
+from wmrobot.envs.vector import VectorEnv
+
+FRAME_SIZE = 480
+_UPRIGHT = math.cos(math.radians(10))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drive:
+    """One driven episode of T decisions.
+
+    Attributes:
+        rewards: (T,) of each decision.
+        actions: (T, A) executed.
+        plans: (T, H, A) mean of each plan; the actions themselves for an agent that plans nothing.
+        imagined: (T,) return that each plan expected; NaN for an agent that plans nothing.
+        act_ms: (T,) time that each decision took [ms].
+        late: Decisions that were not ready when the next one was due.
+        upright_s: Time that the pole stood within 10 degrees of upright [s]; None without a pole.
+        terminated: Whether the episode ended before its time.
+        success: Whether the task calls it a success.
+        snapshots: State before each decision, to draw it afterwards; empty where not asked for.
+    """
+
+    rewards: np.ndarray
+    actions: np.ndarray
+    plans: np.ndarray
+    imagined: np.ndarray
+    act_ms: np.ndarray
+    late: int
+    upright_s: float | None
+    terminated: bool
+    success: bool
+    snapshots: tuple[Mapping[str, Any], ...] = ()
+
+
+def drive(
+    agent: Agent,
+    env: VectorEnv,
+    *,
+    realtime: bool,
+    keep_states: bool = False,
+    on_step: Callable[[], None] = lambda: None,
+) -> Drive:
+    """Drive the one robot of `env` for one episode.
+
+    Args:
+        agent: Who drives.
+        env: One environment.
+        realtime: Keep to the wall clock, as a robot would; otherwise as fast as it goes.
+        keep_states: Remember every state, for `film`.
+        on_step: Called after every decision, for a window.
+    """
+    spec = env.task_spec
+    agent.reset()
+    obs = env.reset()
+    upright = _find_pole(spec)
+    rows: list[tuple[float, np.ndarray, np.ndarray, float, float]] = []
+    snapshots: list[Mapping[str, Any]] = []
+    late, upright_ticks = 0, 0
+    due = time.perf_counter()
+    while True:
+        begin = time.perf_counter()
+        action = agent.act(obs)
+        act_s = time.perf_counter() - begin
+        late += act_s > spec.control_dt
+        if keep_states:
+            snapshots.append(env.snapshot())
+        step = env.step(action)
+        on_step()
+        plan, imagined = _planned(agent, action)
+        rows.append((float(step.reward[0]), action[0], plan, imagined, act_s * 1e3))
+        if upright is not None:
+            upright_ticks += bool(step.final_obs["state"][0, upright] > _UPRIGHT)
+        if step.ended[0]:
+            break
+        obs = step.obs
+        due = max(due + spec.control_dt, time.perf_counter() - spec.control_dt)
+        if realtime:
+            time.sleep(max(due - time.perf_counter(), 0.0))
+    rewards, actions, plans, imagined_returns, act_ms = map(np.array, zip(*rows, strict=True))
+    return Drive(
+        rewards=rewards,
+        actions=actions,
+        plans=plans,
+        imagined=imagined_returns,
+        act_ms=act_ms,
+        late=late,
+        upright_s=None if upright is None else upright_ticks * spec.control_dt,
+        terminated=bool(step.terminated[0]),
+        success=bool(step.success[0]),
+        snapshots=tuple(snapshots),
+    )
+
+
+def film(episode: Drive, env: VectorEnv, *, title: str, camera: int | str = 0) -> EpisodeTrace:
+    """Draw an episode that was driven with `keep_states`; `env` is left in its last state."""
+    frames = []
+    for snapshot in episode.snapshots:
+        env.restore(snapshot)
+        frames.append(env.frame(0, FRAME_SIZE, FRAME_SIZE, camera))
+    spec = env.task_spec
+    return EpisodeTrace(
+        frames=frames,
+        rewards=episode.rewards,
+        actions=episode.actions,
+        plans=episode.plans,
+        imagined=episode.imagined,
+        control_dt=spec.control_dt,
+        title=title,
+        action_names=spec.action_names or tuple(f"action {i}" for i in range(spec.action_dim)),
+        plan_ms=episode.act_ms,
+    )
+
+
+def _planned(agent: Agent, action: np.ndarray) -> tuple[np.ndarray, float]:
+    """Plan (H, A) of the agent's only robot, and the return it expects."""
+    if not isinstance(agent, Controller):
+        return action, math.nan
+    plan = agent.plan
+    return plan.mean[0].cpu().numpy(), float(plan.value[0])
+
+
+def _find_pole(spec: TaskSpec) -> int | None:
+    """Where the observation tells the cosine of a pole's angle to upright."""
+    return spec.obs_names.index("pole_cos") if "pole_cos" in spec.obs_names else None

@@ -1,0 +1,46 @@
+"""One evaluation: deterministic episodes in environments of its own, the same ones every time."""
+
+from typing import Any
+
+from wmrobot.app.controllers import Card, make_controller
+from wmrobot.app.rollout import Rollout, run_episodes
+from wmrobot.control.agents import AgentKind, make_agent
+from wmrobot.core.random import make_generator, make_numpy_generator
+from wmrobot.core.seeds import derive_seed
+from wmrobot.envs.vector import VectorEnv
+from wmrobot.model.world_model import WorldModel
+from wmrobot.plan.config import PlannerConfig
+
+
+def evaluate(
+    model: WorldModel,
+    card: Card,
+    *,
+    episodes: int,
+    seed: int,
+    agent: AgentKind = "trained",
+    planner: PlannerConfig | None = None,
+    workers: int = 0,
+    record: bool = False,
+) -> Rollout:
+    """Run `episodes` episodes without exploration, side by side.
+
+    Nothing outside is touched: the same model and seed give the same episodes, whenever they run.
+
+    Args:
+        model: Trained model.
+        card: What it was made for.
+        episodes: How many.
+        seed: Of the environments and of the planner's noise.
+        agent: Who drives.
+        planner: Planner to use instead of the card's.
+        workers: Processes for the environments.
+        record: Keep the episodes' data.
+    """
+    device = next(model.parameters()).device
+    controller = make_controller(model, card, make_generator(seed, "evaluation", device), planner)
+    driver = make_agent(agent, controller, make_numpy_generator(seed, "random agent"))
+    options: dict[str, Any] = card.env_options()
+    env_seed = derive_seed(seed, "evaluation environments")
+    with VectorEnv(card.task.name, episodes, seed=env_seed, workers=workers, **options) as env:
+        return run_episodes(driver, env, record=record)

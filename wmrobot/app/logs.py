@@ -1,0 +1,105 @@
+"""Where a run's figures go: CSV tables, TensorBoard, and Weights & Biases if asked for."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from wmrobot.app.rollout import Rollout
+from wmrobot.app.run_folder import Table
+from wmrobot.core.errors import MissingExtraError
+
+EVAL_COLUMNS = ("step", "episode_reward")  # TD-MPC2's
+TRAIN_COLUMNS = (
+    "decisions",
+    "step",
+    "episode_reward",
+    "total_loss",
+    "consistency_loss",
+    "reward_loss",
+    "value_loss",
+    "termination_loss",
+    "prior_loss",
+    "prior_entropy",
+    "value_mean",
+    "value_scale",
+    "grad_norm",
+    "prior_grad_norm",
+)
+
+
+class Logs:
+    """All logs of one run.
+
+    Args:
+        run: Folder of the run.
+        wandb_project: Project on Weights & Biases; None logs nothing there.
+
+    Raises:
+        MissingExtraError: Weights & Biases is asked for and not installed.
+    """
+
+    def __init__(self, run: Path, wandb_project: str | None = None) -> None:
+        self._eval = Table(run / "eval.csv", EVAL_COLUMNS)
+        self._train = Table(run / "train.csv", TRAIN_COLUMNS)
+        self._folder = run / "tensorboard"
+        self._board: SummaryWriter | None = None
+        self._purge: int | None = None
+        self._wandb: Any = None if wandb_project is None else _start_wandb(run, wandb_project)
+
+    def train(self, decisions: int, step: int, values: Mapping[str, float]) -> None:
+        """Log one row of training figures; `step` counts environment steps with action repeat."""
+        told = {name: value for name, value in values.items() if not math.isnan(value)}
+        self._train.add({"decisions": decisions, "step": step, **told})
+        self._scalars("train", step, told)
+
+    def evaluation(self, decisions: int, step: int, rollout: Rollout) -> None:
+        """Log one evaluation."""
+        self._eval.add({"step": step, "episode_reward": rollout.mean_reward})
+        figures = {
+            "episode_reward": rollout.mean_reward,
+            "success_rate": rollout.success_rate,
+            "act_ms_p50": float(np.median(rollout.act_ms)),
+            "decisions": float(decisions),
+        }
+        self._scalars("eval", step, figures)
+
+    def sizes(self) -> dict[str, int]:
+        """Lengths of the tables, for a checkpoint."""
+        return {"eval": self._eval.size, "train": self._train.size}
+
+    def cut(self, sizes: Mapping[str, int]) -> None:
+        """Forget what was written after a checkpoint."""
+        self._eval.cut(sizes["eval"])
+        self._train.cut(sizes["train"])
+        last = self._train.path.read_text().splitlines()[-1].split(",")[1]
+        self._purge = int(last) + 1 if last.isdigit() else 0
+
+    def _scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
+        if self._board is None:
+            self._board = SummaryWriter(str(self._folder), purge_step=self._purge)  # type: ignore[no-untyped-call]
+        for name, value in values.items():
+            self._board.add_scalar(f"{group}/{name}", value, step)  # type: ignore[no-untyped-call]
+        self._board.flush()  # type: ignore[no-untyped-call]
+        if self._wandb is not None:
+            self._wandb.log({f"{group}/{n}": v for n, v in values.items()} | {"step": step})
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        if self._board is not None:
+            self._board.close()  # type: ignore[no-untyped-call]
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def _start_wandb(run: Path, project: str) -> Any:
+    try:
+        import wandb
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            'wandb is not installed; install it with: pip install "wmrobot[wandb]"'
+        ) from None
+    return wandb.init(project=project, dir=str(run), name=run.name)

@@ -1,0 +1,38 @@
+"""What goes to stdout: text for people, or one JSON document and nothing else."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any, TextIO
+
+_documents: list[TextIO] = []
+
+
+def emit(document: Mapping[str, Any]) -> None:
+    """Write the one JSON document of a command called with `--json`."""
+    stream = _documents[-1] if _documents else sys.stdout
+    print(json.dumps(document, indent=2, allow_nan=False), file=stream, flush=True)
+
+
+@contextmanager
+def only_documents() -> Iterator[None]:
+    """Keep stdout for `emit`; all else goes to stderr, C libraries and child processes included."""
+    stream = sys.stdout
+    stream.flush()
+    saved = None
+    with suppress(io.UnsupportedOperation):  # a stream without a file has no children to silence
+        descriptor = stream.fileno()
+        saved = os.dup(descriptor)
+        os.dup2(sys.stderr.fileno(), descriptor)
+    _documents.append(stream if saved is None else os.fdopen(saved, "w", closefd=False))
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _documents.pop()
+        if saved is not None:
+            os.dup2(saved, descriptor)
+            os.close(saved)

@@ -1,0 +1,112 @@
+"""Whole episodes of an agent in its task, and what to tell of them."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wmrobot.control.controller import Agent
+from wmrobot.core.spec import FloatArray, Step
+from wmrobot.data.episodes import Episode
+from wmrobot.envs.vector import VectorEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeResult:
+    """One finished episode.
+
+    Attributes:
+        reward: Return, undiscounted.
+        length: Decisions.
+        terminated: Whether it ended before its time.
+        success: Whether the task calls it a success.
+    """
+
+    reward: float
+    length: int
+    terminated: bool
+    success: bool
+
+
+@dataclass(kw_only=True)
+class Rollout:
+    """Finished episodes, in order of their rows, and how long decisions took.
+
+    Attributes:
+        episodes: One result an episode.
+        act_ms: Time of each call of `act`, for all rows together [ms].
+    """
+
+    episodes: list[EpisodeResult] = field(default_factory=list)
+    act_ms: list[float] = field(default_factory=list)
+    recorded: list[Episode] = field(default_factory=list)
+
+    @property
+    def mean_reward(self) -> float:
+        """Mean return."""
+        return float(np.mean([episode.reward for episode in self.episodes]))
+
+    @property
+    def success_rate(self) -> float:
+        """Share of successes."""
+        return float(np.mean([episode.success for episode in self.episodes]))
+
+
+def run_episodes(agent: Agent, env: VectorEnv, *, record: bool = False) -> Rollout:
+    """Run one episode in every row of `env`, all rows together, without exploration.
+
+    A row that has finished goes on (its environment restarts by itself) and is not counted.
+
+    Args:
+        agent: Who acts.
+        env: One row an episode.
+        record: Keep observations, actions and rewards of every episode.
+    """
+    result = Rollout()
+    ended: list[EpisodeResult | None] = [None] * env.num_envs
+    total, length = np.zeros(env.num_envs), 0
+    obs = env.reset()
+    agent.reset()
+    history: list[tuple[FloatArray, Step]] = []
+    first = obs
+    while any(episode is None for episode in ended):
+        begin = time.perf_counter()
+        action = agent.act(obs)
+        result.act_ms.append((time.perf_counter() - begin) * 1e3)
+        step = env.step(action)
+        obs, length = step.obs, length + 1
+        total += step.reward
+        if record:
+            history.append((action, step))
+        for row in np.flatnonzero(step.ended):
+            if ended[row] is None:
+                ended[row] = EpisodeResult(
+                    reward=float(total[row]),
+                    length=length,
+                    terminated=bool(step.terminated[row]),
+                    success=bool(step.success[row]),
+                )
+        if step.ended.any():
+            agent.reset(np.flatnonzero(step.ended))
+    result.episodes = [episode for episode in ended if episode is not None]
+    if record:
+        result.recorded = list(_cut(first, history, result.episodes))
+    return result
+
+
+def _cut(
+    first: dict[str, np.ndarray], history: list[tuple[FloatArray, Step]], ends: list[EpisodeResult]
+) -> Iterator[Episode]:
+    """The first episode of every row."""
+    for row, end in enumerate(ends):
+        steps = [(action[row], step) for action, step in history[: end.length]]
+        yield Episode(
+            obs={
+                name: np.stack([value[row], *(step.final_obs[name][row] for _, step in steps)])
+                for name, value in first.items()
+            },
+            action=np.stack([action for action, _ in steps]),
+            reward=np.array([step.reward[row] for _, step in steps], dtype=np.float32),
+            terminated=end.terminated,
+        )

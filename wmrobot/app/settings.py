@@ -1,0 +1,99 @@
+"""Settings of a training run: everything that decides what it learns."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wmrobot.core.errors import ConfigError
+from wmrobot.core.spec import ObsMode
+from wmrobot.data.replay import ReplayConfig
+from wmrobot.envs.task import RenderMode
+from wmrobot.learn.config import LearnerConfig
+from wmrobot.model.config import ModelConfig
+from wmrobot.plan.config import MppiConfig, PlannerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a world model of a task, and the planner with it.
+
+    Attributes:
+        task: Task to learn: a listed name, path/to/file.py:name or gym:<id>.
+        profile: Size of model and planner: nano, small, base or large.
+        run: Folder of the run; null names one under runs/ by task, time and seed.
+        resume: Folder of a run to go on with, exactly where its last checkpoint is.
+        init: Run or shipped controller whose weights to start from (fine-tuning).
+        data: Folder of recorded episodes to put into the replay first.
+        offline: Learn from `data` alone; `steps` then counts updates.
+        save_episodes: Folder to write every collected episode to.
+        obs: What the robot sees.
+        cameras: Cameras of the pictures, by name or index; null takes the task's own.
+        render: How pictures are drawn.
+        image_size: Height and width of the pictures [pixels].
+        seed: Seed of the whole run.
+        steps: Decisions to take, over all environments.
+        seed_steps: Decisions with random actions at the start.
+        num_envs: Environments that collect side by side.
+        workers: Processes that they are spread over; 0 steps them in this process.
+        updates_per_decision: Gradient updates for each decision.
+        pretrain_updates: Updates when the random decisions are over; null takes `seed_steps`.
+        eval_freq: Decisions between evaluations; 0 evaluates at the end only.
+        eval_episodes: Episodes of one evaluation.
+        save_freq: Decisions between checkpoints; 0 saves at the end only.
+        log_freq: Decisions between rows of train.csv.
+        device: Where the model lives: auto, cpu, cuda or mps.
+        threads: Threads of torch; 0 takes every core.
+        wandb: Project to log to on Weights & Biases (needs wmrobot[wandb]).
+        model: World model.
+        planner: Planner: mppi, cem or icem.
+        learner: Update step.
+        replay: Replay memory.
+    """
+
+    task: str = "cartpole-swingup"
+    profile: str | None = "base"
+    run: str | None = None
+    resume: str | None = None
+    init: str | None = None
+    data: str | None = None
+    offline: bool = False
+    save_episodes: str | None = None
+    obs: ObsMode = "state"
+    cameras: tuple[int | str, ...] | None = None
+    render: RenderMode = "near"
+    image_size: int = 64
+    seed: int = 1
+    steps: int = 500_000
+    seed_steps: int = 2_500
+    num_envs: int = 1
+    workers: int = 0
+    updates_per_decision: float = 1.0
+    pretrain_updates: int | None = None
+    eval_freq: int = 25_000
+    eval_episodes: int = 10
+    save_freq: int = 25_000
+    log_freq: int = 1_000
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int = 0
+    wandb: str | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    planner: PlannerConfig = field(default_factory=MppiConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_envs", "eval_episodes", "log_freq"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("seed", "seed_steps", "workers", "eval_freq", "save_freq", "threads"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        if self.updates_per_decision <= 0:
+            raise ConfigError(
+                f"updates_per_decision: expected more than 0, got {self.updates_per_decision}"
+            )
+        if self.pretrain_updates is not None and self.pretrain_updates < 0:
+            raise ConfigError(f"pretrain_updates: expected at least 0, got {self.pretrain_updates}")
+        if self.image_size < 40:
+            raise ConfigError(f"image_size: expected at least 40 pixels, got {self.image_size}")
+        if self.offline and self.data is None:
+            raise ConfigError("offline: expected data=<folder of episodes> with it, got none")

@@ -1,0 +1,80 @@
+"""`wmrobot tasks`: which tasks there are, and what one looks like from outside."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from wmrobot.app.output import emit
+from wmrobot.envs.registry import canonical_name, make_env, task_info, task_names
+from wmrobot.envs.render import choose_backend
+from wmrobot.envs.suite import suite_names
+
+COLUMNS = ("task", "source", "control_hz", "episode_decisions", "obs_dim", "action_dim", "episodic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of `tasks`.
+
+    Attributes:
+        task: Tell about this one only; a file `path/to/file.py:name` and `gym:<id>` work too.
+        details: Build every task to tell its sizes and rate (takes some seconds).
+    """
+
+    task: str | None = None
+    details: bool = False
+
+
+def run(cfg: Config, *, json: bool) -> int:
+    """List tasks as a table or as JSON."""
+    names = task_names() if cfg.task is None else (canonical_name(cfg.task),)
+    details = cfg.details or cfg.task is not None
+    choose_backend()  # our own task files import MuJoCo
+    rows = [_describe(name, details) for name in names]
+    if json:
+        emit({"tasks": rows})
+        return 0
+    print("\n".join(_table(rows)))
+    if not details:
+        print("\nsizes and rates: wmrobot tasks <task>, or wmrobot tasks details=true")
+    return 0
+
+
+def _describe(name: str, details: bool) -> dict[str, Any]:
+    """What is declared about a task; with details also what only the built one can tell."""
+    info = task_info(name)
+    row: dict[str, Any] = {"task": name, "source": _source(name)}
+    row["action_repeat"] = info.action_repeat
+    if not details:
+        return row | {"episode_decisions": info.episode_decisions, "cameras": list(info.cameras)}
+    with closing(make_env(name, seed=0)) as env:
+        spec = env.task_spec
+    return row | {
+        "control_hz": round(1 / spec.control_dt, 3),
+        "control_dt": spec.control_dt,
+        "episode_decisions": spec.episode_decisions,
+        "episodic": spec.episodic,
+        "obs_dim": spec.obs_shapes["state"][0],
+        "action_dim": spec.action_dim,
+        "obs_names": list(spec.obs_names),
+        "action_names": list(spec.action_names),
+        "cameras": list(info.cameras),
+    }
+
+
+def _source(name: str) -> str:
+    if name in suite_names():
+        return "suite"
+    if name.startswith("gym:"):
+        return "gymnasium"
+    return "file" if ".py:" in name else "wmrobot"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Columns that there are values for, aligned."""
+    columns = [column for column in COLUMNS if column in rows[0]]
+    cells = [columns, *([str(row[column]) for column in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        yield "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

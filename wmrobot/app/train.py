@@ -1,0 +1,190 @@
+"""`wmrobot train`: learn a world model of a task, and to plan in it."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+from wmrobot.app.config import load
+from wmrobot.app.controllers import checkpoint_folders
+from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.run_folder import RUN_FILE, lock_run, provenance
+from wmrobot.app.settings import TrainConfig as Config
+from wmrobot.app.trainer import Progress, Trainer
+from wmrobot.core.config import build, to_plain
+from wmrobot.core.errors import CheckpointError, ConfigError
+from wmrobot.core.files import read_json, write_json
+from wmrobot.envs.registry import canonical_name
+
+SCHEMA = 1
+
+
+def run(cfg: Config, *, json: bool = False) -> int:
+    """Train from settings, or go on with a run; returns 0, or 130 where it was interrupted."""
+    finished, folder = train(cfg)
+    if not finished:
+        print(f"stopped and saved; go on with: wmrobot train resume={folder}", file=sys.stderr)
+        return 130
+    print(f"done: {folder}\nevaluate it with: wmrobot evaluate run={folder}")
+    return 0
+
+
+def train(cfg: Config) -> tuple[bool, Path]:
+    """Train; returns whether the run is finished, and its folder.
+
+    Raises:
+        CheckpointError: The folder holds another run, is in use, or its checkpoint is altered.
+    """
+    folder = _folder(cfg)
+    if cfg.resume is not None and cfg != load(Config, [f"resume={cfg.resume}"]):
+        raise ConfigError("resume: expected no settings beside it; the run's own are used")
+    with lock_run(folder):
+        resumed = cfg.resume is not None
+        if resumed:
+            cfg = _saved_settings(folder)
+        elif (folder / RUN_FILE).exists():
+            raise CheckpointError(
+                f"{folder}: holds a run already; go on with resume={folder}, or choose another run="
+            )
+        device = pick_device(cfg.device)
+        threads = set_threads(cfg.threads)
+        keep_freed_memory()
+        made = provenance() | {"device": str(device), "threads": threads}
+        begin = time.perf_counter()
+        trainer = Trainer(cfg, folder, device, made)
+        try:
+            if resumed:
+                trainer.resume(_last_checkpoint(folder))
+            else:
+                write_json(
+                    folder / RUN_FILE, {"schema": SCHEMA, "settings": to_plain(cfg), "made": made}
+                )
+                trainer.begin()
+            _say(trainer, folder, device.type, threads)
+            with _stop_on_signal(trainer), _bar(trainer) as show:
+                finished = trainer.loop(show)
+            if finished:
+                _summarise(trainer, folder, time.perf_counter() - begin)
+        finally:
+            trainer.close()
+    return finished, folder
+
+
+def _folder(cfg: Config) -> Path:
+    if cfg.resume is not None:
+        folder = Path(cfg.resume).expanduser()
+        if not (folder / RUN_FILE).is_file():
+            raise CheckpointError(f"{folder}: expected a run to resume, found no {RUN_FILE}")
+        return folder
+    if cfg.run is not None:
+        return Path(cfg.run).expanduser()
+    name = canonical_name(cfg.task).rpartition("/")[2].replace(":", "-")
+    return Path("runs") / name / f"{datetime.now():%Y%m%d-%H%M%S}-seed{cfg.seed}"
+
+
+def _saved_settings(folder: Path) -> Config:
+    """Settings that the run was started with.
+
+    Raises:
+        CheckpointError: They are of a newer schema.
+    """
+    stored = read_json(folder / RUN_FILE)
+    if not isinstance(stored, dict) or stored.get("schema", SCHEMA + 1) > SCHEMA:
+        raise CheckpointError(f"{folder / RUN_FILE}: written by a newer wmrobot; update it")
+    return build(Config, stored["settings"])
+
+
+def _last_checkpoint(folder: Path) -> Path:
+    saved = checkpoint_folders(folder)
+    if not saved:
+        raise CheckpointError(
+            f"{folder}: stopped before its first checkpoint; start it anew with another run="
+        )
+    return saved[-1]
+
+
+def _say(trainer: Trainer, folder: Path, device: str, threads: int) -> None:
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    print(
+        f"{trainer.card.task.name} ({trainer.cfg.obs}) -> {folder}\n"
+        f"  model {parameters / 1e6:.2f}M parameters on {device}, {threads} threads; "
+        f"replay {trainer.replay.num_bytes / 1e9:.3f} GB on {trainer.cfg.replay.storage}",
+        file=sys.stderr,
+    )
+
+
+@contextmanager
+def _stop_on_signal(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the loop to save and leave; a second Ctrl-C interrupts at once."""
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if trainer.stop_requested:
+            raise KeyboardInterrupt
+        trainer.stop_requested = True
+
+    previous = {n: signal.signal(n, ask) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Bar:
+    """A live line: decisions/s, updates/s, ETA, last return."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._bar = tqdm(
+            total=trainer.cfg.steps,
+            initial=trainer.counters.decisions,
+            unit=" decisions",
+            desc=trainer.card.task.name,
+            mininterval=0.5 if sys.stderr.isatty() else 30.0,
+            dynamic_ncols=True,
+        )
+
+    def __call__(self, progress: Progress) -> None:
+        busy = max(progress.update_s, 1e-9)
+        made = progress.counters.updates
+        self._bar.set_postfix_str(
+            f"{made / busy:.0f} updates/s, return {progress.last_return:.0f}", refresh=False
+        )
+        self._bar.update(progress.counters.decisions - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+@contextmanager
+def _bar(trainer: Trainer) -> Iterator[_Bar]:
+    bar = _Bar(trainer)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def _summarise(trainer: Trainer, folder: Path, seconds: float) -> None:
+    """Write `summary.json`: what the run came to, and where its time went in this process."""
+    progress = trainer.progress
+    rows = (folder / "eval.csv").read_text().splitlines()[1:]
+    summary: dict[str, Any] = {
+        "task": trainer.card.task.name,
+        "decisions": trainer.counters.decisions,
+        "updates": trainer.counters.updates,
+        "episodes": trainer.counters.episodes,
+        "last_evaluation": float(rows[-1].split(",")[1]) if rows else None,
+        "seconds": round(seconds, 2),
+        "collect_s": round(progress.collect_s, 2),
+        "update_s": round(progress.update_s, 2),
+        "evaluate_s": round(progress.evaluate_s, 2),
+        "made": trainer.card.made,
+    }
+    write_json(folder / "summary.json", summary)

@@ -1,0 +1,166 @@
+"""Closed loop: observations of B robots in, actions out. Alone remembers plans, frames and random streams."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wmrobot.control.frames import FrameStack
+from wmrobot.core.errors import ObservationError
+from wmrobot.core.spec import Array, FloatArray, Obs
+from wmrobot.core.types import LatentModel, Plan
+from wmrobot.plan.config import PlannerConfig
+from wmrobot.plan.noise import draw_noise, empty_plan
+from wmrobot.plan.planner import make_planner
+
+
+class Agent(Protocol):
+    """Anything that drives B robots."""
+
+    def act(self, obs: Obs, *, explore: bool = False) -> FloatArray:
+        """Actions (B, A) in [-1, 1] for observations by modality (B, ...)."""
+        ...
+
+    def reset(self, rows: Array | None = None) -> None:
+        """Forget the given rows' past (all rows by default), at the start of their episodes."""
+        ...
+
+
+class Controller:
+    """A planner inside a learned model, closed-loop, for any number of robots.
+
+    Args:
+        model: Learned model; only its four planning methods are used.
+        cfg: Planner.
+        obs_shapes: Shape of one observation by modality, of one frame for pictures.
+        action_dim: A.
+        num_q: Value heads of the model.
+        frame_stack: Frames that the model sees.
+        generator: Random stream, on the model's device.
+    """
+
+    def __init__(
+        self,
+        model: LatentModel,
+        cfg: PlannerConfig,
+        *,
+        obs_shapes: Mapping[str, tuple[int, ...]],
+        action_dim: int,
+        num_q: int,
+        frame_stack: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.cfg, self.generator = model, cfg, generator
+        self.obs_shapes, self.action_dim = dict(obs_shapes), action_dim
+        self._num_q = num_q
+        self._planner = make_planner(cfg)
+        self._frames = FrameStack(frame_stack)
+        self._plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """What the last `act` planned; (B, ...) tensors on the model's device."""
+        assert self._plan is not None, "plan asked for before the first act"
+        return self._plan
+
+    def reset(self, rows: Array | None = None) -> None:
+        """Start the given rows afresh (all by default; the number of robots may then change)."""
+        self._frames.reset(rows)
+        if rows is None:
+            self._plan = None
+        elif self._plan is not None:
+            valid = self._plan.valid.clone()
+            valid[torch.as_tensor(rows, device=valid.device)] = False
+            self._plan = self._plan._replace(valid=valid)
+
+    @torch.inference_mode()
+    def act(self, obs: Obs, *, explore: bool = False) -> FloatArray:
+        """Plan from observations (B, ...) and choose actions (B, A).
+
+        Args:
+            obs: By modality; every entry finite.
+            explore: Execute a drawn elite with exploration noise, as when collecting data; otherwise the plan's mean.
+
+        Raises:
+            ObservationError: Wrong shape or dtype, not finite, or nothing finite was predicted from it.
+        """
+        batch = check_obs(obs, self.obs_shapes)
+        noise = draw_noise(
+            self.cfg,
+            batch=batch,
+            action_dim=self.action_dim,
+            num_q=self._num_q,
+            generator=self.generator,
+        )
+        device = self.generator.device
+        if self._plan is None or len(self._plan.valid) != batch:
+            self._plan = empty_plan(
+                self.cfg, batch=batch, action_dim=self.action_dim, device=device
+            )
+        z = self.model.encode(to_tensors(self._frames.push(obs), device))
+        self._plan = plan = self._planner(self.model, z, self._plan, noise)
+        if explore:
+            action = (plan.action + plan.std[:, 0] * noise.execution).clamp(-1, 1)
+        else:
+            action = plan.mean[:, 0]
+        lost = plan.num_invalid == self.cfg.num_samples
+        if bool(lost.any()) or not bool(action.isfinite().all()):
+            raise ObservationError(
+                f"plan: no candidate has a finite return for rows {lost.nonzero().flatten().tolist()}; "
+                "the model's weights or the observation's range are broken"
+            )
+        result: FloatArray = action.cpu().numpy().astype(np.float32, copy=False)
+        return result
+
+    def state(self) -> dict[str, Any]:
+        """What the next `act` depends on besides the weights, as a tree."""
+        plan = {} if self._plan is None else self._plan._asdict()
+        return {
+            "plan": {name: value.cpu().numpy() for name, value in plan.items()},
+            "frames": self._frames.state(),
+            "generator": self.generator.get_state().numpy(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        device = self.generator.device
+        tensors = {k: torch.from_numpy(v).to(device) for k, v in state["plan"].items()}
+        self._plan = Plan(**tensors) if tensors else None
+        self._frames.load_state(state["frames"])
+        self.generator.set_state(torch.from_numpy(state["generator"]))
+
+
+def check_obs(obs: Obs, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Refuse observations that the model was not made for; return B.
+
+    Raises:
+        ObservationError: A modality is missing, or has the wrong shape or dtype, or is not finite.
+    """
+    if set(obs) != set(shapes):
+        raise ObservationError(f"obs: expected {sorted(shapes)}, got {sorted(obs)}")
+    batch = -1
+    for name, shape in shapes.items():
+        value = obs[name]
+        if value.ndim != len(shape) + 1 or value.shape[1:] != tuple(shape):
+            raise ObservationError(
+                f"obs.{name}: expected shape (B, {', '.join(map(str, shape))}), got {value.shape}"
+            )
+        expected = np.float32 if name == "state" else np.uint8
+        if value.dtype != expected:
+            raise ObservationError(f"obs.{name}: expected {np.dtype(expected)}, got {value.dtype}")
+        if batch not in (-1, len(value)):
+            raise ObservationError(f"obs.{name}: expected {batch} rows, got {len(value)}")
+        batch = len(value)
+        if name == "state" and not np.isfinite(value).all():
+            bad = np.argwhere(~np.isfinite(value))[0].tolist()
+            raise ObservationError(
+                f"obs.{name}{bad}: expected a finite number, got {value[tuple(bad)]}"
+            )
+    return batch
+
+
+def to_tensors(obs: Obs, device: torch.device) -> dict[str, Tensor]:
+    """Observations on the model's device, in memory of torch's own (aligned alike in every run)."""
+    return {name: torch.tensor(value, device=device) for name, value in obs.items()}

@@ -1,0 +1,1 @@
+"""Ground floor: types, errors, settings, random streams, files. Imports nothing of wmrobot above it."""

@@ -1,0 +1,74 @@
+"""The edge between the learned model and the planner. Neither knows the other; both know this.
+
+`core/spec.py` is the legend of the axis letters.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class LatentModel(Protocol):
+    """What a planner may ask of a world model. Every method works over any leading axes."""
+
+    def encode(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Latent (..., Z) of observations by modality."""
+        ...
+
+    def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Next latent (..., Z), reward (...,), and continuation (...,).
+
+        Continuation is the weight of all that follows: the discount, or 0 where the model expects termination.
+        """
+        ...
+
+    def value(self, z: Tensor, action: Tensor, heads: Tensor) -> Tensor:
+        """Return-to-go (...,): mean of the value heads whose indices are in `heads` (K,)."""
+        ...
+
+    def propose(self, z: Tensor, eps: Tensor) -> Tensor:
+        """Action (..., A) in [-1, 1] of the policy prior, for standard normal `eps` (..., A)."""
+        ...
+
+
+class Plan(NamedTuple):
+    """What a planner found for B robots, and starts from at the next tick.
+
+    Attributes:
+        mean: (B, H, A) mean of the action sequence.
+        std: (B, H, A) spread of the action sequence.
+        elites: (B, K, H, A) the best candidates, best first.
+        valid: (B,) bool; a row that is False starts afresh (after a reset).
+        action: (B, A) the action to execute, exploration noise not included.
+        value: (B,) estimated return of the elites, weighted as the mean is.
+        num_invalid: (B,) candidates of the last iteration that were not finite.
+    """
+
+    mean: Tensor
+    std: Tensor
+    elites: Tensor
+    valid: Tensor
+    action: Tensor
+    value: Tensor
+    num_invalid: Tensor
+
+
+class PlanNoise(NamedTuple):
+    """All the randomness of one search, drawn at the border.
+
+    Attributes:
+        candidates: (I, B, N - P, H, A) standard normal (coloured along H for iCEM).
+        prior: (B, P, H, A) standard normal, for the policy prior's proposals.
+        terminal: (B, N, A) standard normal, for the prior's action at the end of each candidate.
+        heads: (I, 2) value heads to average in each iteration.
+        pick: (B, K) standard Gumbel, chooses the elite to execute.
+        execution: (B, A) standard normal, for exploration.
+    """
+
+    candidates: Tensor
+    prior: Tensor
+    terminal: Tensor
+    heads: Tensor
+    pick: Tensor
+    execution: Tensor

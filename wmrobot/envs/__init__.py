@@ -1,0 +1,1 @@
+"""Tasks from four sources behind one contract, stepped as a batch."""

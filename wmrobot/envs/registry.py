@@ -1,0 +1,149 @@
+"""One name, one environment: the suite, our own tasks, a user's file, Gymnasium.
+
+| name | source |
+|---|---|
+| `walker-run`, `cup-catch` | dm_control's suite under TD-MPC2's names |
+| `qube2-swingup` | a function of `tasks/` marked with `@task` |
+| `path/to/file.py:name` | a function of a user's file |
+| `gym:Pendulum-v1` | Gymnasium |
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from wmrobot.core.errors import TaskError, unknown
+from wmrobot.core.seeds import derive_seed, legacy_seed
+from wmrobot.core.spec import ObsMode
+from wmrobot.envs.render import choose_backend
+from wmrobot.envs.suite import find_suite_task, load_suite, suite_info, suite_names
+from wmrobot.envs.task import Randomization, RenderMode, TaskEnv, TaskInfo
+from wmrobot.envs.user_file import find_task_function, own_tasks
+
+GYMNASIUM = "gym:"
+
+
+def task_names() -> tuple[str, ...]:
+    """Every listed task, sorted: the suite's and ours."""
+    return tuple(sorted({*suite_names(), *own_tasks()}))
+
+
+def canonical_name(name: str) -> str:
+    """The one spelling of a task's name; a user's file becomes an absolute path.
+
+    Raises:
+        TaskError: No task is named so. A file's existence is not checked here.
+    """
+    if name.startswith(GYMNASIUM):
+        return name
+    if _is_file(name):
+        path, function = _split_file(name)
+        return f"{path}:{function}"
+    spelled = name.replace("_", "-").lower()
+    if spelled in own_tasks():
+        return spelled
+    found = find_suite_task(name)
+    if found is None:
+        raise TaskError(unknown("task", name, task_names()))
+    return found
+
+
+def task_info(name: str) -> TaskInfo:
+    """What is declared about a task: action repeat, cameras, randomization.
+
+    Raises:
+        TaskError: The task cannot be found or its file cannot be imported.
+    """
+    name = canonical_name(name)
+    if name.startswith(GYMNASIUM):
+        return TaskInfo()
+    if name in suite_names():
+        return suite_info(name)
+    return find_task_function(*_locate(name)).info
+
+
+def make_env(
+    name: str,
+    *,
+    seed: int,
+    obs: ObsMode = "state",
+    cameras: Sequence[int | str] | None = None,
+    render: RenderMode = "near",
+    image_size: int = 64,
+    randomization: Randomization | None = None,
+) -> TaskEnv:
+    """Build one environment.
+
+    Args:
+        name: Any accepted spelling of a task's name.
+        seed: All randomness of the environment follows from it.
+        obs: Modalities of an observation.
+        cameras: Cameras that `rgb` sees; None for the task's own.
+        render: How `rgb` is drawn.
+        image_size: Height and width of `rgb` [pixels].
+        randomization: Replaces the one that the task declares.
+
+    Raises:
+        TaskError: The task cannot be found or built; the message names the cause.
+    """
+    name = canonical_name(name)
+    choose_backend()  # before a task's file, or we, import MuJoCo
+    info = task_info(name)
+    env = _adapt(name, info, seed)
+    differences = info.randomization if randomization is None else randomization
+    if differences != Randomization():
+        from wmrobot.envs.randomization import randomize
+
+        env = randomize(env, differences, derive_seed(seed, "randomization"))
+    if obs == "state":
+        return env
+    from wmrobot.envs.pixels import PixelEnv
+
+    seen = info.cameras if cameras is None else tuple(cameras)
+    return PixelEnv(env, obs=obs, cameras=seen, mode=render, image_size=image_size)
+
+
+def _adapt(name: str, info: TaskInfo, seed: int) -> TaskEnv:
+    """Build the source's own environment and put the contract around it."""
+    if name.startswith(GYMNASIUM):
+        from wmrobot.envs.from_gymnasium import GymnasiumTask, make_gymnasium
+
+        return GymnasiumTask(make_gymnasium(name.removeprefix(GYMNASIUM)), name, info, seed)
+    import dm_env
+
+    from wmrobot.envs.from_dm import DmTask
+
+    if name in suite_names():
+        return DmTask(load_suite(name, seed), partial(load_suite, name), name, info)
+    function = find_task_function(*_locate(name))
+    built = function(legacy_seed(seed))
+    if isinstance(built, dm_env.Environment):
+        return DmTask(built, function, name, info, function.blame)
+    import gymnasium
+
+    if isinstance(built, gymnasium.Env):
+        from wmrobot.envs.from_gymnasium import GymnasiumTask
+
+        return GymnasiumTask(cast(Any, built), name, info, seed, function.blame)
+    raise TaskError(
+        f"{name}: expected the function to return a dm_env.Environment or a gymnasium.Env, "
+        f"got {type(built).__name__}"
+    )
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".py") or ".py:" in name
+
+
+def _split_file(name: str) -> tuple[Path, str]:
+    """Absolute path and function of `path/to/file.py:name`."""
+    path, colon, function = name.rpartition(":")
+    if not colon or not function:
+        raise TaskError(f"{name}: expected path/to/file.py:name, got no function's name after ':'")
+    return Path(path).expanduser().resolve(), function
+
+
+def _locate(name: str) -> tuple[Path, str]:
+    """File and function of a canonical name."""
+    return _split_file(name) if _is_file(name) else own_tasks()[name]

@@ -1,0 +1,184 @@
+"""One gradient update of the world model and of its policy prior."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wmrobot.data.batch import Batch
+from wmrobot.learn.config import LearnerConfig
+from wmrobot.learn.losses import UpdateNoise, model_losses, prior_loss, prior_values
+from wmrobot.learn.shift import MAX_SHIFT, random_shift
+from wmrobot.model.world_model import WorldModel
+
+_SCALE_PERCENTILES = (0.05, 0.95)
+
+
+class Learner:
+    """Weights, targets and optimisers; everything that an update changes.
+
+    Args:
+        model: World model to train.
+        cfg: Losses and optimisers.
+        generator: Random stream of the updates, on the model's device.
+    """
+
+    def __init__(self, model: WorldModel, cfg: LearnerConfig, generator: torch.Generator) -> None:
+        self.model, self.cfg, self.generator = model, cfg, generator
+        self.target_values = copy.deepcopy(model.values).requires_grad_(False)
+        prior = list(model.prior.parameters())
+        encoder = list(model.encoder.parameters())
+        known = {id(p) for p in prior + encoder}
+        others = [p for p in model.parameters() if id(p) not in known]
+        # one kernel for all weights, where torch has one
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": encoder, "lr": cfg.lr * cfg.enc_lr_scale},
+                {"params": others, "lr": cfg.lr},
+            ],
+            fused=True,
+        )
+        self.prior_optimizer = torch.optim.Adam(prior, lr=cfg.lr, eps=1e-5, fused=True)
+        self._base_lrs = [g["lr"] for g in self._groups()]
+        self._model_params, self._prior_params = encoder + others, prior
+        self._value_params = list(model.values.parameters())
+        self._target_params = list(self.target_values.parameters())
+        self.scale = torch.ones((), device=generator.device)
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One update on one batch; returns metrics as tensors, on the device.
+
+        Args:
+            batch: See `Batch`; on the model's device.
+        """
+        noise = self.draw_noise(batch)
+        obs = {
+            name: random_shift(value, noise.shift[name]) if name in noise.shift else value
+            for name, value in batch.obs.items()
+        }
+        batch = batch._replace(obs=obs)
+        losses = model_losses(self.model, self.target_values, batch, noise, self.cfg)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        grad_norm = torch.nn.utils.clip_grad_norm_(self._model_params, self.cfg.grad_clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+        metrics = self._update_prior(losses.zs, batch.mask, noise)
+        with torch.no_grad():
+            torch._foreach_lerp_(self._target_params, self._value_params, self.cfg.tau)
+        return {
+            "total_loss": losses.total.detach(),
+            "consistency_loss": losses.consistency.detach(),
+            "reward_loss": losses.reward.detach(),
+            "value_loss": losses.value.detach(),
+            "termination_loss": losses.termination.detach(),
+            "grad_norm": grad_norm,
+            **metrics,
+        }
+
+    def _update_prior(self, zs: Tensor, mask: Tensor, noise: UpdateNoise) -> dict[str, Tensor]:
+        self.model.values.requires_grad_(False)
+        sample, value = prior_values(self.model, zs, noise)
+        # running 5-to-95-percentile range of values, at least 1
+        low, high = torch.quantile(value[0].detach(), value.new_tensor(_SCALE_PERCENTILES))
+        self.scale.lerp_((high - low).clamp(min=1.0), self.cfg.tau)
+        loss = prior_loss(sample, value, mask, self.scale, self.cfg)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.model.values.requires_grad_(True)
+        grad_norm = torch.nn.utils.clip_grad_norm_(self._prior_params, self.cfg.grad_clip_norm)
+        self.prior_optimizer.step()
+        self.prior_optimizer.zero_grad(set_to_none=True)
+        return {
+            "prior_loss": loss.detach(),
+            "prior_entropy": -sample.log_prob.detach().mean(),
+            "prior_grad_norm": grad_norm,
+            "value_mean": value.detach().mean(),
+            "value_scale": self.scale.clone(),
+        }
+
+    def draw_noise(self, batch: Batch) -> UpdateNoise:
+        """All the randomness of an update on a batch of that shape."""
+        horizon, size, action_dim = batch.action.shape
+        cfg, generator = self.model.cfg, self.generator
+        device = generator.device
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator, device=device)
+
+        def pair() -> Tensor:
+            return torch.randperm(cfg.num_q, generator=generator, device=device)[:2]
+
+        def keep(heads: int, rows: int) -> Tensor | None:
+            if cfg.dropout == 0:
+                return None
+            mask = torch.empty(heads, rows, cfg.mlp_dim, device=device)
+            return mask.bernoulli_(1 - cfg.dropout, generator=generator).div_(1 - cfg.dropout)
+
+        pictures = [name for name, value in batch.obs.items() if value.dtype == torch.uint8]
+        return UpdateNoise(
+            target=normal(horizon, size, action_dim),
+            prior=normal(horizon + 1, size, action_dim),
+            target_heads=pair(),
+            prior_heads=pair(),
+            dropout=keep(cfg.num_q, horizon * size),
+            prior_dropout=keep(2, (horizon + 1) * size),
+            shift={
+                name: torch.randint(
+                    0, 2 * MAX_SHIFT + 1, (horizon + 1, size, 2), generator=generator, device=device
+                )
+                for name in pictures
+            },
+        )
+
+    def set_progress(self, progress: float) -> None:
+        """Set the learning rates for a run of which `progress` (0 to 1) is done."""
+        scale = self.cfg.lr_scale(progress)
+        for group, lr in zip(self._groups(), self._base_lrs, strict=True):
+            group["lr"] = lr * scale
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [*self.optimizer.param_groups, *self.prior_optimizer.param_groups]
+
+    def weights_finite(self) -> bool:
+        """Whether every weight is a number; waits for the device."""
+        return all(bool(p.isfinite().all()) for p in self._model_params + self._prior_params)
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the model's own weights, as a tree of arrays."""
+        return {
+            "target_values": {
+                k: v.cpu().numpy() for k, v in self.target_values.state_dict().items()
+            },
+            "optimizer": _adam_state(self.optimizer),
+            "prior_optimizer": _adam_state(self.prior_optimizer),
+            "scale": self.scale.cpu().numpy(),
+            "generator": self.generator.get_state().numpy(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.target_values.load_state_dict(
+            {k: torch.from_numpy(v) for k, v in state["target_values"].items()}
+        )
+        _load_adam_state(self.optimizer, state["optimizer"])
+        _load_adam_state(self.prior_optimizer, state["prior_optimizer"])
+        self.scale.copy_(torch.from_numpy(state["scale"]))
+        self.generator.set_state(torch.from_numpy(state["generator"]))
+
+
+def _adam_state(optimizer: torch.optim.Adam) -> dict[str, Any]:
+    return {
+        str(index): {key: value.cpu().numpy() for key, value in entry.items()}
+        for index, entry in optimizer.state_dict()["state"].items()
+    }
+
+
+def _load_adam_state(optimizer: torch.optim.Adam, state: Mapping[str, Any]) -> None:
+    groups = optimizer.state_dict()["param_groups"]
+    entries = {
+        int(index): {key: torch.from_numpy(value) for key, value in entry.items()}
+        for index, entry in state.items()
+    }
+    optimizer.load_state_dict({"state": entries, "param_groups": groups})

@@ -1,0 +1,132 @@
+"""The losses of TD-MPC2 (Hansen et al. 2024, equations 3 to 6), over (H, B) rollouts in latent space."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wmrobot.data.batch import Batch
+from wmrobot.learn.config import LearnerConfig
+from wmrobot.model.world_model import PriorSample, ValueEnsemble, WorldModel
+
+
+class UpdateNoise(NamedTuple):
+    """All the randomness of one update.
+
+    Attributes:
+        target: (H, B, A) standard normal, for the prior's action in the target.
+        prior: (H + 1, B, A) standard normal, for the prior's own loss.
+        target_heads: (2,) value heads whose minimum is the target.
+        prior_heads: (2,) value heads whose mean the prior climbs.
+        dropout: (Q, H * B, width) multiplies the value's first layer, or None without dropout.
+        prior_dropout: (2, (H + 1) * B, width) the same for the prior's loss.
+        shift: By picture modality (H + 1, B, 2) random shift [pixels], or empty.
+    """
+
+    target: Tensor
+    prior: Tensor
+    target_heads: Tensor
+    prior_heads: Tensor
+    dropout: Tensor | None
+    prior_dropout: Tensor | None
+    shift: dict[str, Tensor]
+
+
+class ModelLosses(NamedTuple):
+    """Scalars to lower, and the rollout they came from."""
+
+    total: Tensor
+    consistency: Tensor
+    reward: Tensor
+    value: Tensor
+    termination: Tensor
+    zs: Tensor  # (H + 1, B, Z)
+
+
+def td_target(
+    model: WorldModel,
+    target_values: ValueEnsemble,
+    next_z: Tensor,
+    batch: Batch,
+    noise: UpdateNoise,
+) -> Tensor:
+    """One-step target (H, B): reward, then the lower of two target heads at the prior's action."""
+    action = model.propose(next_z, noise.target)
+    logits = target_values(next_z, action, noise.target_heads)
+    value = model.two_hot.decode(logits).amin(dim=0)
+    return batch.reward + model.discount * (1 - batch.terminated) * value
+
+
+def model_losses(
+    model: WorldModel,
+    target_values: ValueEnsemble,
+    batch: Batch,
+    noise: UpdateNoise,
+    cfg: LearnerConfig,
+) -> ModelLosses:
+    """Consistency, reward, value and termination along the rollout of the batch's own actions."""
+    horizon = batch.action.shape[0]
+    with torch.no_grad():
+        next_z = model.encode({name: value[1:] for name, value in batch.obs.items()})
+        target = td_target(model, target_values, next_z, batch, noise)
+
+    zs = [model.encode({name: value[0] for name, value in batch.obs.items()})]
+    reward_logits = []
+    for t in range(horizon):
+        z, logits = model.predict(zs[-1], batch.action[t])
+        zs.append(z)
+        reward_logits.append(logits)
+    rollout = torch.stack(zs)
+
+    weight = step_weights(cfg.rho, batch.mask)
+    consistency = (weight * (rollout[1:] - next_z).square().mean(dim=-1)).sum()
+    reward = (weight * model.two_hot.loss(torch.stack(reward_logits), batch.reward)).sum()
+    logits = model.values(rollout[:-1], batch.action, dropout_mask=noise.dropout)
+    value = (weight * model.two_hot.loss(logits, target.expand(logits.shape[:-1]))).sum(dim=(1, 2))
+    termination = torch.zeros_like(consistency)
+    if model.episodic:
+        error = functional.binary_cross_entropy_with_logits(
+            model.termination_logit(rollout[1:]), batch.terminated, reduction="none"
+        )
+        termination = (step_weights(1.0, batch.mask) * error).sum()
+    value = value.mean()
+    total = (
+        cfg.consistency_coef * consistency
+        + cfg.reward_coef * reward
+        + cfg.value_coef * value
+        + cfg.termination_coef * termination
+    )
+    return ModelLosses(total, consistency, reward, value, termination, rollout.detach())
+
+
+def step_weights(rho: float, mask: Tensor) -> Tensor:
+    """Weights (H, B) of a mean over the decisions that happened, step t counting rho^t."""
+    powers = rho ** torch.arange(mask.shape[0], device=mask.device, dtype=mask.dtype)
+    return powers.unsqueeze(1) * mask / mask.sum()
+
+
+def prior_values(model: WorldModel, zs: Tensor, noise: UpdateNoise) -> tuple[PriorSample, Tensor]:
+    """The prior's actions at zs (H + 1, B, Z) and their values (H + 1, B), mean of two heads."""
+    sample = model.sample_prior(zs, noise.prior)
+    logits = model.values(zs, sample.action, noise.prior_heads, noise.prior_dropout)
+    return sample, model.two_hot.decode(logits).mean(dim=0)
+
+
+def prior_loss(
+    sample: PriorSample, value: Tensor, mask: Tensor, scale: Tensor, cfg: LearnerConfig
+) -> Tensor:
+    """The prior climbs the value and keeps its entropy.
+
+    The entropy is that of the squashed action, as in the paper. The official code has since taken
+    the one before squashing, which lets the mean run into tanh's flat ends, where it stays.
+
+    Args:
+        sample: Actions of the prior.
+        value: (H + 1, B) their values, from heads that must not be trained here.
+        mask: (H, B) decisions that happened.
+        scale: () running range of values.
+        cfg: Weights.
+    """
+    weight = step_weights(cfg.rho, torch.cat([torch.ones_like(mask[:1]), mask]))
+    return -(weight * (value / scale - cfg.entropy_coef * sample.log_prob)).sum()

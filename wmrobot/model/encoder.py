@@ -1,0 +1,73 @@
+"""From observations to the latent: one encoder per modality, fused before SimNorm."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from wmrobot.core.errors import ConfigError
+from wmrobot.model.config import ModelConfig
+from wmrobot.nn.activations import simnorm
+from wmrobot.nn.stacked import NormedLinear
+
+# kernel, stride of TD-MPC2's picture encoder
+_CONVOLUTIONS = ((7, 2), (5, 2), (3, 2), (3, 1))
+
+
+def make_state_encoder(cfg: ModelConfig, obs_dim: int) -> nn.Module:
+    """MLP (..., O) -> (..., Z), layer-normed, not yet SimNormed."""
+    widths = [obs_dim, *[cfg.enc_dim] * cfg.num_enc_layers]
+    hidden = [NormedLinear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    return nn.Sequential(*hidden, NormedLinear(widths[-1], cfg.latent_dim, activate=False))
+
+
+class PictureEncoder(nn.Module):
+    """Four convolutions and a normed projection: (..., C, height, width) uint8 -> (..., Z)."""
+
+    def __init__(self, cfg: ModelConfig, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        channels, *size = shape
+        layers: list[nn.Module] = []
+        for index, (kernel, stride) in enumerate(_CONVOLUTIONS):
+            layers.append(nn.Conv2d(channels, cfg.num_channels, kernel, stride))
+            if index < len(_CONVOLUTIONS) - 1:
+                layers.append(nn.ReLU(inplace=True))
+            channels = cfg.num_channels
+            size = [(edge - kernel) // stride + 1 for edge in size]
+        if min(size) < 1:
+            raise ConfigError(f"image_size: expected pictures of 64x64 or more, got {shape[1:]}")
+        self.convolutions = nn.Sequential(*layers)
+        self.project = NormedLinear(channels * size[0] * size[1], cfg.latent_dim, activate=False)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Encode frames stacked along C."""
+        lead = picture.shape[:-3]
+        x = picture.reshape(-1, *picture.shape[-3:])
+        x = x.to(self.project.linear.weight.dtype) / 255 - 0.5
+        return self.project(self.convolutions(x).flatten(1)).unflatten(0, lead)  # type: ignore[no-any-return]
+
+
+class Encoder(nn.Module):
+    """Fused encoder. The sum of layer-normed modalities goes through one SimNorm.
+
+    Args:
+        cfg: Sizes.
+        obs_shapes: Shape by modality, frames already stacked along C.
+    """
+
+    def __init__(self, cfg: ModelConfig, obs_shapes: Mapping[str, tuple[int, ...]]) -> None:
+        super().__init__()
+        self.simnorm_dim = cfg.simnorm_dim
+        self.parts = nn.ModuleDict()
+        for name, shape in sorted(obs_shapes.items()):
+            if len(shape) == 1:
+                self.parts[name] = make_state_encoder(cfg, shape[0])
+            else:
+                self.parts[name] = PictureEncoder(cfg, shape)
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Latent (..., Z) of observations by modality."""
+        encoded = [part(obs[name]) for name, part in self.parts.items()]
+        return simnorm(
+            torch.stack(encoded).sum(dim=0) if len(encoded) > 1 else encoded[0], self.simnorm_dim
+        )

@@ -1,0 +1,1 @@
+"""Layers and distributions that the learned model is made of."""

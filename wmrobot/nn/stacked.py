@@ -1,0 +1,107 @@
+"""Fully connected networks stacked along a first axis: G of them cost one batched product a layer."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wmrobot.nn.activations import mish
+
+INIT_STD = (
+    0.02  # truncated normal, as TD-MPC2 (Hansen et al. 2024, appendix) starts every linear layer
+)
+
+
+class StackedLinear(nn.Module):
+    """G linear layers with weights (G, in, out).
+
+    Args:
+        groups: G.
+        in_dim: Width of the input.
+        out_dim: Width of the output.
+        zero: Start from zero weights, so that the output starts as uninformed.
+    """
+
+    def __init__(self, groups: int, in_dim: int, out_dim: int, *, zero: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(groups, in_dim, out_dim))
+        self.bias = nn.Parameter(torch.zeros(groups, 1, out_dim))
+        if not zero:
+            nn.init.trunc_normal_(self.weight, std=INIT_STD)
+
+    def forward(self, x: Tensor, heads: Tensor | None = None) -> Tensor:
+        """Map (K, n, in), or (n, in) shared by all, to (K, n, out).
+
+        Args:
+            x: Input, one block for each chosen layer or one for all.
+            heads: (K,) indices of the layers to use; None uses all G.
+        """
+        weight, bias = self.weight, self.bias
+        if heads is not None:
+            weight, bias = weight[heads], bias[heads]
+        if x.dim() == 2:
+            x = x.expand(weight.shape[0], *x.shape)
+        return torch.baddbmm(bias, x, weight)
+
+
+class StackedNormedLinear(nn.Module):
+    """G layers of linear, dropout, layer norm and Mish, TD-MPC2's building block."""
+
+    def __init__(self, groups: int, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.linear = StackedLinear(groups, in_dim, out_dim)
+        self.norm_weight = nn.Parameter(torch.ones(groups, 1, out_dim))
+        self.norm_bias = nn.Parameter(torch.zeros(groups, 1, out_dim))
+
+    def forward(
+        self, x: Tensor, heads: Tensor | None = None, dropout_mask: Tensor | None = None
+    ) -> Tensor:
+        """As `StackedLinear`; `dropout_mask` (K, n, out) multiplies before the norm."""
+        x = self.linear(x, heads)
+        if dropout_mask is not None:
+            x = x * dropout_mask
+        weight, bias = self.norm_weight, self.norm_bias
+        if heads is not None:
+            weight, bias = weight[heads], bias[heads]
+        x = functional.layer_norm(x, x.shape[-1:])
+        return mish(torch.addcmul(bias, x, weight))
+
+
+class StackedBody(nn.Module):
+    """G bodies of two normed layers each, on one shared input (n, in) -> (K, n, width)."""
+
+    def __init__(self, groups: int, in_dim: int, width: int) -> None:
+        super().__init__()
+        self.first = StackedNormedLinear(groups, in_dim, width)
+        self.second = StackedNormedLinear(groups, width, width)
+
+    def forward(
+        self, x: Tensor, heads: Tensor | None = None, dropout_mask: Tensor | None = None
+    ) -> Tensor:
+        """See `StackedNormedLinear`; dropout acts in the first layer only, as in TD-MPC2."""
+        return self.second(self.first(x, heads, dropout_mask), heads)  # type: ignore[no-any-return]
+
+
+def make_linear(in_dim: int, out_dim: int, *, zero: bool = False) -> nn.Linear:
+    """A linear layer started as TD-MPC2 starts it: truncated normal or zero weights, zero bias."""
+    layer = nn.Linear(in_dim, out_dim)
+    nn.init.zeros_(layer.bias)
+    if zero:
+        nn.init.zeros_(layer.weight)
+    else:
+        nn.init.trunc_normal_(layer.weight, std=INIT_STD)
+    return layer
+
+
+class NormedLinear(nn.Module):
+    """Linear, layer norm, then Mish (or nothing, where another activation follows)."""
+
+    def __init__(self, in_dim: int, out_dim: int, *, activate: bool = True) -> None:
+        super().__init__()
+        self.linear = make_linear(in_dim, out_dim)
+        self.norm = nn.LayerNorm(out_dim)
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in) to (..., out)."""
+        x = self.norm(self.linear(x))
+        return mish(x) if self.activate else x

@@ -1,0 +1,1 @@
+"""Sampling planners: pure functions from (model, latent, plan, noise) to a plan."""

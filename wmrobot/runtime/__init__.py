@@ -1,0 +1,1 @@
+"""What a robot carries. Imports nothing of wmrobot, and no torch."""
