@@ -264,28 +264,21 @@ WITHOUT_GL = """
 from wmrobot.envs.render import choose_backend, make_renderer
 assert choose_backend() == "ray"
 import numpy as np
-from dm_control import suite
-from wmrobot.envs.headless import stand_in_for_gl
+from wmrobot.envs.registry import make_env
 
-for domain, task in (("cartpole", "swingup"), ("quadruped", "escape")):
-    env = suite.load(domain, task)
-    stand_in_for_gl(env.physics)
+for name in ("cartpole-swingup", "quadruped-escape"):
+    env = make_env(name, seed=0)
     env.reset()
-    env.step(np.zeros(env.action_spec().shape))
+    env.step(np.zeros(env.task_spec.action_dim, dtype=np.float32))
     picture = make_renderer(env.physics, height=16, width=16, mode="exact").picture(0)
     assert picture.shape == (16, 16, 3) and picture.std() > 5
-try:
-    env.physics.render(16, 16)
-except RuntimeError as error:
-    print(error)
 """
 
 
 @pytest.mark.slow
-def test_everything_but_opengl_works_silently_without_opengl() -> None:
+def test_everything_works_silently_without_opengl() -> None:
     result = run(WITHOUT_GL, MUJOCO_GL="off")
-    assert result.stderr == ""
-    assert result.stdout == "no OpenGL here: draw with wmrobot.envs.render.make_renderer\n"
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
 
 
 BALL = '<geom type="sphere" size=".5" rgba="1 0 0 1"/>'

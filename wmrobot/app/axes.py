@@ -1,7 +1,7 @@
 """A small drawing board for film frames: axes, curves and labels on a Pillow image.
 
-Everything is drawn at twice its size and halved at the end, which smooths the lines; all coordinates
-are final pixels.
+Everything is drawn at twice its size and halved at the end, which smooths the lines; all
+coordinates are final pixels.
 """
 
 import math

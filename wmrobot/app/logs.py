@@ -71,26 +71,33 @@ class Logs:
         """Lengths of the tables, for a checkpoint."""
         return {"eval": self._eval.size, "train": self._train.size}
 
-    def cut(self, sizes: Mapping[str, int]) -> None:
-        """Forget what was written after a checkpoint."""
+    def cut(self, sizes: Mapping[str, int], purge_step: int) -> None:
+        """Forget what was written after a checkpoint.
+
+        Args:
+            sizes: What `sizes` told then.
+            purge_step: TensorBoard forgets points from this environment step on.
+
+        Raises:
+            CheckpointError: A table has lost rows that it had then.
+        """
         self._eval.cut(sizes["eval"])
         self._train.cut(sizes["train"])
-        last = self._train.path.read_text().splitlines()[-1].split(",")[1]
-        self._purge = int(last) + 1 if last.isdigit() else 0
+        self._purge = purge_step
 
     def _scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
         if self._board is None:
-            self._board = SummaryWriter(str(self._folder), purge_step=self._purge)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(self._folder), purge_step=self._purge)
         for name, value in values.items():
-            self._board.add_scalar(f"{group}/{name}", value, step)  # type: ignore[no-untyped-call]
-        self._board.flush()  # type: ignore[no-untyped-call]
+            self._board.add_scalar(f"{group}/{name}", value, step)
+        self._board.flush()
         if self._wandb is not None:
             self._wandb.log({f"{group}/{n}": v for n, v in values.items()} | {"step": step})
 
     def close(self) -> None:
         """Write what is buffered."""
         if self._board is not None:
-            self._board.close()  # type: ignore[no-untyped-call]
+            self._board.close()
         if self._wandb is not None:
             self._wandb.finish()
 

@@ -87,9 +87,7 @@ class Panel:
             board.dot(_LEFT + 4, axes.top - 13, ink, 4)
             board.text(_LEFT + 13, axes.top - 13, caption, ink=INK)
             axes.draw(board, [], ticks(*axes.y, 3))
-        self._reward.draw(board, [], [])
-        seconds = ticks(*self._imagined.x, 7)
-        self._imagined.draw(board, seconds, [])
+        self._imagined.draw(board, ticks(*self._imagined.x, 7), [])
         board.text(_RIGHT, self._reward.top - 13, "over time [s]", anchor="rm")
         self._draw_action_base(board)
         return board
@@ -115,7 +113,7 @@ class Panel:
                 board.text(axes.left + 6, axes.top + 9, name)
             elif not self._is_heat:
                 middle = (axes.top + axes.bottom) / 2
-                board.text(axes.left - 6, middle, _shorten(name, 10), 10, anchor="rm")
+                board.text(axes.left - 6, middle, _shorten(name, 12), 10, anchor="rm")
         last = self._strips[-1]
         last.draw(board, ticks(*last.x, 8), [])
 

@@ -13,7 +13,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,21 @@ from wmrobot.core.resources import PACKAGE
 RUN_FILE = "run.json"
 
 
-def lock_run(folder: Path) -> FileLock:
-    """Take the run for this process until it ends.
+@contextmanager
+def lock_run(folder: Path) -> Iterator[None]:
+    """Make the folder, and keep every other process out of it.
+
+    The operating system lets go of the lock when the process ends, however it ends.
 
     Raises:
-        CheckpointError: Another process has it.
+        CheckpointError: Another process has it, or there is no making such a folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise CheckpointError(
+            f"{folder}: expected a folder for the run, got a file; choose another run="
+        ) from None
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -41,7 +50,10 @@ def lock_run(folder: Path) -> FileLock:
         raise CheckpointError(
             f"{folder}: in use by another process; wait for it, or choose another run="
         ) from None
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Table:
@@ -54,7 +66,7 @@ class Table:
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path, self.columns = path, tuple(columns)
-        if not path.exists():
+        if not path.exists() or self.size == 0:
             self._append([self.columns])
 
     def add(self, row: Mapping[str, object]) -> None:
@@ -67,14 +79,27 @@ class Table:
         return self.path.stat().st_size
 
     def cut(self, size: int) -> None:
-        """Forget every row written after the file had `size` bytes."""
+        """Forget every row written after the file had `size` bytes; 0 leaves the header.
+
+        Raises:
+            CheckpointError: The file is shorter: rows were lost that cannot be written again.
+        """
+        if self.size < size:
+            raise CheckpointError(
+                f"{self.path}: expected the {size} bytes that the checkpoint saw, got {self.size}; "
+                "put the file back as it was"
+            )
         os.truncate(self.path, size)
+        if size == 0:
+            self._append([self.columns])
 
     def _append(self, rows: Sequence[Sequence[object]]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         with self.path.open("ab") as file:
             file.write(text.getvalue().encode())
+            file.flush()
+            os.fsync(file.fileno())  # before a checkpoint counts on it
 
 
 def _cell(value: object) -> object:
@@ -83,7 +108,7 @@ def _cell(value: object) -> object:
 
 def provenance() -> dict[str, Any]:
     """Versions, commit and machine, to stand beside every figure."""
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in ("torch", "mujoco", "dm-control", "numpy"):
         try:
             packages[name] = version(name)

@@ -138,7 +138,7 @@ def _ffmpeg_command(shape: tuple[int, ...], rate: Fraction, path: Path) -> list[
     target = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
     size = ["-crf", "23", "-preset", "veryfast", "-tune", "animation", "-movflags", "+faststart"]
     return [
-        get_exe(),
+        get_exe(),  # type: ignore[no-untyped-call]
         *("-y", "-loglevel", "error", *source, "-framerate", str(rate), "-i", "-"),
         *("-an", *target, *size, "-threads", "2", str(path)),
     ]

@@ -12,6 +12,8 @@ from wmrobot.core.spec import Array, FloatArray, Obs
 from wmrobot.model.world_model import WorldModel
 
 AgentKind = Literal["trained", "prior", "zero", "random", "shuffled"]
+_GOLDEN = 0.382  # 1 - 1 / golden ratio
+_GOLDEN = 0.382  # 1 - 1 / golden ratio
 
 
 class PriorAgent:
@@ -79,10 +81,12 @@ class RandomAgent:
 
 
 class ShuffledDynamics:
-    """A model whose predicted latents go to the wrong candidates: what is the learned dynamics worth?
+    """A model whose predicted latents go to the wrong candidates: what is its dynamics worth?
 
-    Everything else (encoder, reward, value, prior) stays as learned. Each robot's candidates exchange their next
-    latents by one fixed rotation, so that no candidate meets the consequence of its own action.
+    Everything else (encoder, reward, value, prior) stays as learned. Each robot's candidates
+    exchange their next latents by one fixed rotation, at every imagined decision. The rotation is
+    by the golden ratio of their number: its multiples stay away from the identity, so that no
+    candidate meets the consequences of its own actions again a few decisions later.
 
     Args:
         model: Learned model.
@@ -95,7 +99,7 @@ class ShuffledDynamics:
     def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `LatentModel.step`, for z (B, N, Z)."""
         next_z, reward, continuation = self._model.step(z, action)
-        by = next_z.shape[1] // 2
+        by = max(round(_GOLDEN * next_z.shape[1]), 1)
         return next_z.roll(by, dims=1), reward, continuation.roll(by, dims=1)
 
 
@@ -105,8 +109,8 @@ def make_agent(
     """An agent of that kind from a trained controller.
 
     Args:
-        kind: `trained` (the planner), `prior` (policy prior alone), `zero`, `random`, or `shuffled` (the planner
-            with its learned dynamics shuffled).
+        kind: `trained` (the planner), `prior` (policy prior alone), `zero`, `random`, or
+            `shuffled` (the planner with its learned dynamics shuffled).
         controller: Trained controller.
         generator: Random stream for `random`.
     """

@@ -1,4 +1,7 @@
-"""Closed loop: observations of B robots in, actions out. Alone remembers plans, frames and random streams."""
+"""Closed loop: observations of B robots in, actions out.
+
+Alone remembers plans, frames and random streams.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -81,10 +84,12 @@ class Controller:
 
         Args:
             obs: By modality; every entry finite.
-            explore: Execute a drawn elite with exploration noise, as when collecting data; otherwise the plan's mean.
+            explore: Execute a drawn elite with exploration noise, as when collecting data;
+                otherwise the plan's mean.
 
         Raises:
-            ObservationError: Wrong shape or dtype, not finite, or nothing finite was predicted from it.
+            ObservationError: Wrong shape or dtype, not finite, or nothing finite was predicted
+                from it.
         """
         batch = check_obs(obs, self.obs_shapes)
         noise = draw_noise(
@@ -107,8 +112,9 @@ class Controller:
             action = plan.mean[:, 0]
         lost = plan.num_invalid == self.cfg.num_samples
         if bool(lost.any()) or not bool(action.isfinite().all()):
+            rows = lost.nonzero().flatten().tolist()
             raise ObservationError(
-                f"plan: no candidate has a finite return for rows {lost.nonzero().flatten().tolist()}; "
+                f"plan: expected a candidate with a finite return, got none for rows {rows}; "
                 "the model's weights or the observation's range are broken"
             )
         result: FloatArray = action.cpu().numpy().astype(np.float32, copy=False)
@@ -126,7 +132,8 @@ class Controller:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
         device = self.generator.device
-        tensors = {k: torch.from_numpy(v).to(device) for k, v in state["plan"].items()}
+        # copied, so that memory is torch's own: aligned alike in every run
+        tensors = {k: torch.tensor(v, device=device) for k, v in state["plan"].items()}
         self._plan = Plan(**tensors) if tensors else None
         self._frames.load_state(state["frames"])
         self.generator.set_state(torch.from_numpy(state["generator"]))

@@ -28,7 +28,11 @@ class FrameStack:
             self._fresh[rows] = True
 
     def push(self, obs: Obs) -> Obs:
-        """Take the newest frames (B, C, height, width); return `rgb` as (B, depth * C, height, width)."""
+        """Take the newest frames, `rgb` (B, C, height, width); stack them.
+
+        Returns:
+            The same, with `rgb` (B, depth * C, height, width), oldest frame first.
+        """
         if "rgb" not in obs:
             return obs
         frame = obs["rgb"]
@@ -44,8 +48,10 @@ class FrameStack:
         """Frames held, as a tree."""
         if self._frames is None or self._fresh is None:
             return {}
-        return {"frames": self._frames, "fresh": self._fresh}
+        return {"frames": self._frames.copy(), "fresh": self._fresh.copy()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
-        self._frames, self._fresh = state.get("frames"), state.get("fresh")
+        self._frames, self._fresh = (
+            np.array(state[name]) if name in state else None for name in ("frames", "fresh")
+        )

@@ -1,1 +1,4 @@
-"""Ground floor: types, errors, settings, random streams, files. Imports nothing of wmrobot above it."""
+"""Ground floor: types, errors, settings, random streams, files.
+
+Imports nothing of wmrobot above it.
+"""

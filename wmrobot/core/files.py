@@ -32,7 +32,7 @@ def sha256(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash at any instant, sees the old one or the new one whole."""
+    """Write a file so that a reader, or a crash at any instant, sees the old or the new one whole."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with aside.open("wb") as file:

@@ -1,4 +1,7 @@
-"""Where configs, tasks and assets lie: beside the package in a checkout, inside it in an installed wheel."""
+"""Where configs, tasks and assets lie.
+
+Beside the package in a checkout, inside it in an installed wheel.
+"""
 
 from pathlib import Path
 

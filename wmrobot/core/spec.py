@@ -1,8 +1,10 @@
-"""What a task offers to the rest of the house, in numbers. Numpy only: simulator processes import it.
+"""What a task offers to the rest of the house, in numbers.
 
-Axis letters used everywhere, always in this order: **B** robots or samples, **N** candidates, **H** horizon, last the
-feature (**O** observation, **A** action, **Z** latent, **M** bins). Extra leading axes: **I** iterations, **Q** value
-heads. Pictures are (C, height, width) uint8.
+Numpy only: simulator processes import it.
+
+Axis letters used everywhere, always in this order: **B** robots or samples, **N** candidates,
+**H** horizon, last the feature (**O** observation, **A** action, **Z** latent, **M** bins). Extra
+leading axes: **I** iterations, **Q** value heads. Pictures are (C, height, width) uint8.
 """
 
 from collections.abc import Mapping
@@ -26,7 +28,8 @@ class TaskSpec:
 
     Attributes:
         name: Canonical name, for instance `walker-run`.
-        obs_shapes: Shape of one observation per modality: `state` (O,), `rgb` (C, height, width) of one frame.
+        obs_shapes: Shape of one observation per modality: `state` (O,), `rgb` (C, height, width)
+            of one frame.
         action_dim: Number of actuators; every action lies in [-1, 1].
         control_dt: Time between two decisions [s], action repeat included.
         action_repeat: Control steps of the simulator that one decision lasts.
@@ -57,7 +60,8 @@ class Step:
         terminated: (B,) the episode ended and nothing is worth anything after it.
         truncated: (B,) the episode was cut; its value goes on.
         final_obs: What the action led to; differs from `obs` only where an episode ended.
-        success: (B,) whether the task calls the episode so far a success (False where it does not tell).
+        success: (B,) whether the task calls the episode so far a success (False where it does not
+            tell).
     """
 
     obs: Obs

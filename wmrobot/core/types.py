@@ -19,7 +19,8 @@ class LatentModel(Protocol):
     def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Next latent (..., Z), reward (...,), and continuation (...,).
 
-        Continuation is the weight of all that follows: the discount, or 0 where the model expects termination.
+        Continuation is the weight of all that follows: the discount, or 0 where the model expects
+        termination.
         """
         ...
 

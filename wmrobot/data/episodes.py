@@ -1,7 +1,7 @@
-"""Episodes on disk: one sealed-by-name safetensors file each, readable by anything that reads safetensors.
+"""Episodes on disk: one safetensors file each, readable by anything that reads safetensors.
 
-`obs.<modality>` (T + 1, ...), `action` (T, A), `reward` (T,), `terminated` (1,) uint8. The file's metadata holds the
-task's name and the format's version.
+`obs.<modality>` (T + 1, ...), `action` (T, A), `reward` (T,), `terminated` (1,) uint8. The file's
+metadata holds the task's name and the format's version.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Replay memory: one ring of rows per environment, one stored copy of every frame.
 
-An episode of T decisions takes T + 1 rows: each holds an observation and what was done there; the last holds no
-action. A decision can be sampled as soon as it is written. Rows are counted from the first ever written (`head`), and
-live in slot `row % num_rows`.
+An episode of T decisions takes T + 1 rows: each holds an observation and what was done there; the
+last holds no action. A decision can be sampled as soon as it is written. Rows are counted from the
+first ever written (`head`), and live in slot `row % num_rows`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -80,8 +80,8 @@ class Replay:
         self.num_bytes = self.num_rows * num_envs * row_bytes(obs_shapes, action_dim)
         if budget_bytes is not None and self.num_bytes > budget_bytes:
             raise DataError(
-                f"replay of {capacity:,} decisions needs {self.num_bytes / 1e9:.2f} GB, expected at "
-                f"most {budget_bytes / 1e9:.2f} GB; lower replay.buffer_size to "
+                f"replay of {capacity:,} decisions needs {self.num_bytes / 1e9:.2f} GB, expected "
+                f"at most {budget_bytes / 1e9:.2f} GB; lower replay.buffer_size to "
                 f"{int(capacity * budget_bytes / self.num_bytes):,} or raise replay.budget_gb"
             )
         rows = (self.num_rows, num_envs)
@@ -93,13 +93,10 @@ class Replay:
         self._reward = torch.zeros(rows, device=device)
         self._terminated = torch.zeros(rows, device=device)
         self._start = np.zeros(rows, dtype=np.int64)  # first row of the episode that a row is in
-        self._length = np.zeros(
-            rows, dtype=np.int64
-        )  # decisions sampled from a window starting here
+        # decisions in the window that starts at a row; 0 where none does yet
+        self._length = np.zeros(rows, dtype=np.int64)
         self._head = np.zeros(num_envs, dtype=np.int64)  # rows written so far
-        self._queue = np.zeros(
-            (num_envs, self.num_rows), dtype=np.int64
-        )  # rows that may be sampled
+        self._queue = np.zeros((num_envs, self.num_rows), dtype=np.int64)  # rows with a window
         self._first = np.zeros(num_envs, dtype=np.int64)  # oldest and newest place in the queue
         self._last = np.zeros(num_envs, dtype=np.int64)
         self._columns = np.arange(num_envs)
@@ -290,8 +287,11 @@ class Replay:
                 self._first[column] += 1
 
     def rows_since(self, heads: Array) -> dict[str, Any]:
-        """Rows written since the heads were `heads` (B,), and the row that was open then, as a tree."""
-        begin = np.maximum(np.maximum(heads - 1, 0), self._head - self.num_rows)
+        """Rows written since the heads were `heads` (B,), as a tree.
+
+        The last `horizon` rows before them come too: their windows were not complete then.
+        """
+        begin = np.maximum(np.maximum(heads - self.horizon, 0), self._head - self.num_rows)
         columns = np.repeat(self._columns, self._head - begin)
         rows = np.concatenate([np.arange(a, b) for a, b in zip(begin, self._head, strict=True)])
         slots = rows % self.num_rows
@@ -321,7 +321,9 @@ class Replay:
         return np.maximum(self._head - self.num_rows, 0)
 
     def load(self, chunks: Iterable[Mapping[str, Any]]) -> None:
-        """Fill an empty replay from chunks of `rows_since`, oldest first; sampling goes on as before.
+        """Fill an empty replay from chunks of `rows_since`, oldest first.
+
+        Sampling goes on as before.
 
         Raises:
             DataError: The chunks are of other environments or leave a gap.

@@ -13,8 +13,8 @@ class LearnerConfig:
         batch_size: Subsequences in one update.
         lr: Learning rate.
         enc_lr_scale: Learning rate of the encoder, as a share of `lr`.
-        lr_final_scale: Learning rate at the run's last decision, as a share; falls linearly over the last
-            `lr_decay_fraction` of the run. 1 leaves it constant, as in TD-MPC2.
+        lr_final_scale: Learning rate at the run's last decision, as a share; falls linearly over
+            the last `lr_decay_fraction` of the run. 1 leaves it constant, as in TD-MPC2.
         lr_decay_fraction: Share of the run over which the learning rate falls.
         grad_clip_norm: Largest gradient norm.
         rho: Weight of each further step of the imagined rollout.
@@ -71,7 +71,7 @@ class LearnerConfig:
             )
 
     def discount(self, episode_decisions: int) -> float:
-        """Discount for episodes of that many decisions: `1 - discount_denom / length`, within bounds."""
+        """Discount for episodes of that length: `1 - discount_denom / length`, within bounds."""
         return min(
             max(1 - self.discount_denom / episode_decisions, self.discount_min), self.discount_max
         )

@@ -1,4 +1,4 @@
-"""The losses of TD-MPC2 (Hansen et al. 2024, equations 3 to 6), over (H, B) rollouts in latent space."""
+"""The losses of TD-MPC2 (Hansen et al. 2024, equations 3 to 6), over rollouts in latent space."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,7 @@
 """From observations to the latent: one encoder per modality, fused before SimNorm."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ _CONVOLUTIONS = ((7, 2), (5, 2), (3, 2), (3, 1))
 def make_state_encoder(cfg: ModelConfig, obs_dim: int) -> nn.Module:
     """MLP (..., O) -> (..., Z), layer-normed, not yet SimNormed."""
     widths = [obs_dim, *[cfg.enc_dim] * cfg.num_enc_layers]
-    hidden = [NormedLinear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    hidden = [NormedLinear(a, b) for a, b in pairwise(widths)]
     return nn.Sequential(*hidden, NormedLinear(widths[-1], cfg.latent_dim, activate=False))
 
 

@@ -1,7 +1,8 @@
 """The learned world model: encoder, latent dynamics, reward, value ensemble, policy prior.
 
-After TD-MPC2 (Hansen, Su, Wang 2024, "TD-MPC2: Scalable, Robust World Models for Continuous Control", section 3).
-Dynamics and reward read the same input, so their bodies are one stack of two and cost one product a layer.
+After TD-MPC2 (Hansen, Su, Wang 2024, "TD-MPC2: Scalable, Robust World Models for Continuous
+Control", section 3). Dynamics and reward read the same input, so their bodies are one stack of two
+and cost one product a layer.
 """
 
 import math
@@ -103,7 +104,7 @@ class WorldModel(nn.Module):
         return next_z.unflatten(0, lead), self.reward_head(reward).unflatten(0, lead)
 
     def termination_logit(self, z: Tensor) -> Tensor:
-        """Logit (...,) that the decision which led to `z` ended the episode; episodic tasks only."""
+        """Logit (...,) that the decision which led to `z` ended the episode."""
         assert self.termination is not None, "asked a model without a termination head"
         return self.termination(z).squeeze(-1)  # type: ignore[no-any-return]
 
@@ -134,8 +135,8 @@ class WorldModel(nn.Module):
     def sample_prior(self, z: Tensor, eps: Tensor) -> PriorSample:
         """Action of the prior for standard normal `eps` (..., A), with its log-densities.
 
-        The density after squashing follows Haarnoja et al. 2018 (appendix C), in the form that cannot overflow:
-        `log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x))`.
+        The density after squashing follows Haarnoja et al. 2018 (appendix C), in the form that
+        cannot overflow: `log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x))`.
         """
         mean, log_std = self.prior_moments(z)
         gaussian = (-0.5 * eps.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)

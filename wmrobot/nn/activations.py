@@ -50,6 +50,7 @@ def simnorm(x: Tensor, group_dim: int) -> Tensor:
     Returns:
         (..., Z) non-negative, each group summing to 1.
     """
-    # torch's softmax over an axis of 8 takes 8 times as long on a CPU; layer-normed input stays far from the bounds
+    # torch's softmax over an axis of 8 takes 8 times as long on a CPU; the input is layer-normed
+    # and stays far from the bounds
     e = x.clamp(-_EXP_BOUND, _EXP_BOUND).exp().unflatten(-1, (-1, group_dim))
     return (e / e.sum(dim=-1, keepdim=True)).flatten(-2)

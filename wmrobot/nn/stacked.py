@@ -1,4 +1,4 @@
-"""Fully connected networks stacked along a first axis: G of them cost one batched product a layer."""
+"""Fully connected networks stacked along a first axis: one batched product a layer for all."""
 
 import torch
 from torch import Tensor, nn
@@ -6,9 +6,8 @@ from torch.nn import functional
 
 from wmrobot.nn.activations import mish
 
-INIT_STD = (
-    0.02  # truncated normal, as TD-MPC2 (Hansen et al. 2024, appendix) starts every linear layer
-)
+INIT_STD = 0.02
+"""Of the truncated normal from which TD-MPC2 (Hansen et al. 2024, appendix) starts linear layers."""
 
 
 class StackedLinear(nn.Module):

@@ -36,11 +36,12 @@ class TwoHot(nn.Module):
         return symexp(logits.softmax(dim=-1) @ self.bins)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy (...,) of logits (..., M) against the two-hot code of scalars `target` (...,)."""
-        position = ((symlog(target).clamp(self.vmin, self.vmax)) - self.vmin) / self.width
-        lower = position.floor().clamp(max=self.bins.numel() - 2)
-        upper_weight = position - lower
-        index = lower.long().unsqueeze(-1)
+        """Cross-entropy (...,) of logits (..., M) against the two-hot code of `target` (...,)."""
+        position = (symlog(target).clamp(self.vmin, self.vmax) - self.vmin) / self.width
+        # clamped as whole numbers: a NaN must come out as a NaN loss, not as an index out of range
+        index = position.floor().long().clamp(0, self.bins.numel() - 2)
+        upper_weight = position - index
+        index = index.unsqueeze(-1)
         pair = torch.cat([index, index + 1], dim=-1)  # (..., 2) the two bins that share the mass
         log_probs = logits.log_softmax(dim=-1).gather(-1, pair)
         return torch.lerp(-log_probs[..., 0], -log_probs[..., 1], upper_weight)

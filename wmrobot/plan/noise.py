@@ -8,9 +8,9 @@ from wmrobot.plan.config import IcemConfig, PlannerConfig
 
 
 def colour(white: Tensor, beta: float) -> Tensor:
-    """White noise (..., H, A) reshaped along H to a power spectrum of 1 / f^beta, unit variance kept.
+    """White noise (..., H, A) with its power spectrum along H made 1 / f^beta, unit variance kept.
 
-    After Timmer and Koenig 1995, as iCEM uses it; the lowest frequency 0 takes the weight of the next one.
+    After Timmer and Koenig 1995, as iCEM uses it; frequency 0 takes the weight of the next one.
     """
     horizon = white.shape[-2]
     if beta == 0 or horizon < 2:

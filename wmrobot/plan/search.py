@@ -39,7 +39,7 @@ def score(
 
 
 def propose_sequences(model: LatentModel, z: Tensor, noise: Tensor) -> Tensor:
-    """Action sequences (B, P, H, A) of the policy prior, imagined from z (B, Z) with `noise` of that shape."""
+    """Action sequences of the policy prior, imagined from z (B, Z); shape of `noise` (B, P, H, A)."""
     _, num_prior, horizon, _ = noise.shape
     z = z.unsqueeze(1).expand(-1, num_prior, -1)
     actions = []
@@ -69,7 +69,8 @@ def search(
     Args:
         model: World model to imagine with.
         z: (B, Z) latents to start from.
-        warm_start: The plan of the last tick, not yet shifted; rows that are not valid start from zero.
+        warm_start: The plan of the last tick, not yet shifted; rows that are not valid start from
+            zero.
         noise: Drawn for this tick.
         cfg: Sizes.
         weigh: (B, K) returns of the elites, best first -> (B, K) weights, any positive scale.
