@@ -16,7 +16,7 @@ help:  ## Tell what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: $(INSTALLED)  ## Drive a robot, learn to drive another, drive it; leaves runs/demo/index.html
-	@$(BIN)/wmrobot demo
+	@$(BIN)/wmrobot demo setup_s=$$(cat $(VENV)/setup_seconds)
 
 test: $(INSTALLED)  ## Run all tests, the fast ones first
 	$(BIN)/python -m pytest -m "not slow"

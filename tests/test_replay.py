@@ -13,7 +13,7 @@ HORIZON, STACK = 3, 3
 
 
 class World:
-    """B counters: the observation tells environment, episode and decision; actions and rewards follow from it."""
+    """B counters: the observation tells environment, episode and decision, and all else follows."""
 
     def __init__(self, lengths: list[int], *, pictures: bool = True) -> None:
         self.lengths = np.array(lengths)
@@ -147,10 +147,15 @@ def test_chunks_restore_the_same_samples() -> None:
     chunks.append(replay.rows_since(heads))
     again = make(3, 90)
     again.load(chunk for chunk in chunks if (chunk["end"] > replay.oldest).any())
+    check_same_samples(again, replay)
     for _ in range(30):  # and goes on the same
         a, step = world.step()
         replay.add(a, step)
         again.add(a, step)
+    check_same_samples(again, replay)
+
+
+def check_same_samples(again: Replay, replay: Replay) -> None:
     assert again.num_samples == replay.num_samples
     first = replay.sample(np.random.default_rng(1), 300)
     second = again.sample(np.random.default_rng(1), 300)

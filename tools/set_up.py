@@ -38,7 +38,10 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print("error: this failed: " + " ".join(error.cmd), file=sys.stderr)
         return 1
-    print("Set up in {:.0f} s.".format(time.time() - started))
+    seconds = "{:.0f}".format(time.time() - started)
+    print("Set up in {} s.".format(seconds))
+    with open(os.path.join(ROOT, arguments.venv, "setup_seconds"), "w") as file:
+        file.write(seconds)
     return 0
 
 

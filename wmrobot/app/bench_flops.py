@@ -6,6 +6,7 @@ activations are not products. A test holds the counts against `torch.utils.flop_
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from wmrobot.model.config import ModelConfig
 from wmrobot.plan.config import PlannerConfig
@@ -71,8 +72,8 @@ def row_cost(
 def _encoder_layers(cfg: ModelConfig, shape: tuple[int, ...]) -> list[int]:
     """Multiply-adds of each layer of one modality's encoder."""
     if len(shape) == 1:
-        widths = [*shape, *[cfg.enc_dim] * cfg.num_enc_layers, cfg.latent_dim]
-        return [a * b for a, b in zip(widths, widths[1:], strict=False)]
+        widths = [*shape, *[cfg.enc_dim] * (cfg.num_enc_layers - 1), cfg.latent_dim]
+        return [a * b for a, b in pairwise(widths)]
     channels, height, width = shape[0] * cfg.frame_stack, *shape[1:]
     layers = []
     for kernel, stride in _CONVOLUTIONS:

@@ -92,7 +92,7 @@ class Subject:
         sizes: dict[str, int | str] = {"task": self.spec.name, "B": batch}
         sizes["H"] = self.cfg.planner.horizon
         for name, shape in self.spec.obs_shapes.items():
-            sizes[f"O_{name}"] = "x".join(map(str, shape))
+            sizes[f"O_{name}"] = shape[0] if len(shape) == 1 else "x".join(map(str, shape))
         return sizes | {
             "A": self.spec.action_dim,
             "Z": self.cfg.model.latent_dim,
@@ -104,8 +104,17 @@ class Subject:
 
 
 def _spec(cfg: TrainConfig) -> TaskSpec:
-    options = {"cameras": cfg.cameras, "render": cfg.render, "image_size": cfg.image_size}
-    with closing(make_env(cfg.task, seed=cfg.seed, obs=cfg.obs, **options)) as env:
+    """Facts of the task; the environment is built for them and closed again."""
+    with closing(
+        make_env(
+            cfg.task,
+            seed=cfg.seed,
+            obs=cfg.obs,
+            cameras=cfg.cameras,
+            render=cfg.render,
+            image_size=cfg.image_size,
+        )
+    ) as env:
         return env.task_spec
 
 
@@ -194,9 +203,7 @@ def update_cases(subject: Subject, seconds: float) -> Iterator[Case]:
     size = cfg.learner.batch_size
     replay, generator = _filled_replay(subject), subject.numpy_generator
     learner = Learner(subject.model, cfg.learner, subject.generator)
-    flops = update_flops(
-        subject.cost, num_q=cfg.model.num_q, horizon=horizon, batch_size=size
-    )
+    flops = update_flops(subject.cost, num_q=cfg.model.num_q, horizon=horizon, batch_size=size)
 
     def sample() -> Batch:
         batch = replay.sample(generator, size)

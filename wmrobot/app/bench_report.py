@@ -15,8 +15,9 @@ from wmrobot.app.run_folder import provenance
 from wmrobot.envs.render import choose_backend
 
 SCHEMA = 1
-UNIT_OF_MINUTE = 1
 _IDLE_LOAD = 0.5
+_COLUMN_SIZES = ("task", "B", "render")  # told line by line
+_WORDS = ("case", "task", "render")  # columns that start at the left
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -76,4 +77,66 @@ def _plain(case: Case, rates: Sequence[ProductRate]) -> dict[str, Any]:
         **asdict(case),
         "per_s": case.per_s,
         "times_roofline": case.times_roofline(rates[0].gflops) if rates else None,
+    }
+
+
+def heading(made: Mapping[str, Any], rates: Sequence[ProductRate]) -> Iterator[str]:
+    """What was measured where, in a few lines."""
+    packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+    yield (
+        f"wmrobot {made['wmrobot']}, commit {made['commit'] or 'unknown'}, {made['date']}; "
+        f"python {made['python']}, {packages}"
+    )
+    yield (
+        f"{made['cpu']} ({made['machine']}), device {made['gpu'] or made['device']}, "
+        f"{made['threads']} threads, renderer {made['renderer']}"
+    )
+    if rates:
+        ways = ", ".join(f"{rate.way} {rate.gflops:,.0f} GFLOP/s" for rate in rates)
+        yield (
+            f"fp32 products of {rates[0].size} x {rates[0].size}: {ways}; "
+            "1 x roofline is the necessary products at the best of these rates"
+        )
+
+
+def table(cases: Sequence[Case], rates: Sequence[ProductRate]) -> Iterator[str]:
+    """One part: its sizes, where all cases share them, and a line for each case."""
+    shared = {
+        name: value
+        for name, value in cases[0].shape.items()
+        if name not in _COLUMN_SIZES and all(case.shape[name] == value for case in cases)
+    }
+    sizes = "".join(f" {name}={value}" for name, value in shared.items())
+    yield f"{cases[0].part}:{sizes}"
+    rows = [_row(case, rates) for case in cases]
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    cells = [columns, *([row[name] for name in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        aligned = [
+            f"{cell:<{width}}" if name in _WORDS else f"{cell:>{width}}"
+            for name, cell, width in zip(columns, row, widths, strict=True)
+        ]
+        yield "  " + "  ".join(aligned).rstrip()
+
+
+def _row(case: Case, rates: Sequence[ProductRate]) -> dict[str, str]:
+    """Cells by column; what a case does not have stays empty."""
+    timing, shape, figures = case.timing, case.shape, case.figures
+    roofline = case.times_roofline(rates[0].gflops) if rates else None
+    flops = case.necessary_flops
+    return {
+        "case": case.name,
+        "task": str(shape["task"]),
+        "render": str(shape.get("render", "")),
+        "B": str(shape["B"]),
+        "calls": f"{timing.calls:,}",
+        "p50 ms": f"{timing.p50_ms:,.3f}",
+        "p95 ms": f"{timing.p95_ms:,.3f}",
+        "p99 ms": f"{timing.p99_ms:,.3f}",
+        "rate": f"{case.per_s:,.{0 if case.per_s >= 100 else 2}f} {case.unit}/s",
+        "GFLOP": "" if flops is None else f"{flops / 1e9:,.3f}",
+        "x roofline": "" if roofline is None else f"{roofline:.2f}",
+        "x exact": f"{figures['times_exact']:.2f}" if "times_exact" in figures else "",
+        "difference": (f"{figures['mean_difference']:.2f}" if "mean_difference" in figures else ""),
     }

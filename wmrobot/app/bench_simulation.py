@@ -34,15 +34,13 @@ def env_cases(
     for task in tasks:
         for batch in batches:
             with VectorEnv(task, batch, seed=derive_seed(seed, "bench"), workers=workers) as env:
-                yield _decisions(env, "env", "step", {"workers": workers}, seconds)
+                yield _decisions(env, "env", {"workers": workers}, seconds)
 
 
-def _decisions(
-    env: VectorEnv, part: str, name: str, shape: dict[str, int | str], seconds: float
-) -> Case:
+def _decisions(env: VectorEnv, part: str, shape: dict[str, int | str], seconds: float) -> Case:
     """Decisions of all rows of one environment."""
     spec, batch = env.task_spec, env.num_envs
-    generator = make_numpy_generator(batch, "bench actions")
+    generator = make_numpy_generator(0, "bench actions")
 
     def draw() -> FloatArray:
         return generator.uniform(-1, 1, (batch, spec.action_dim)).astype(np.float32)
@@ -50,7 +48,7 @@ def _decisions(
     env.reset()
     return Case(
         part=part,
-        name=name,
+        name="step",
         shape={"task": spec.name, "B": batch, "action_repeat": spec.action_repeat, **shape},
         timing=measure(draw, env.step, seconds=seconds),
         unit="decisions",
@@ -120,7 +118,7 @@ def _pixel_decisions(task: str, mode: RenderMode, seed: int, size: int, seconds:
     with VectorEnv(
         task, 1, seed=derive_seed(seed, "bench"), obs="rgb", render=mode, image_size=size
     ) as env:
-        return _decisions(env, "pixels", "step", shape, seconds)
+        return _decisions(env, "pixels", shape, seconds)
 
 
 class _Drive:
@@ -145,7 +143,5 @@ class _Drive:
             ConfigError: MuJoCo does not simulate it.
         """
         if self._env.physics is None:
-            raise ConfigError(
-                f"pixel_tasks: expected tasks that MuJoCo simulates, got {self.task}"
-            )
+            raise ConfigError(f"pixel_tasks: expected tasks that MuJoCo simulates, got {self.task}")
         return make_renderer(self._env.physics, height=size, width=size, mode=mode)

@@ -2,7 +2,8 @@
 
 import errno
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from wmrobot.app.controllers import (
     save_controller,
 )
 from wmrobot.core.errors import CheckpointError
-from wmrobot.core.files import load_tree, replace_folder, save_tree, seal, sha256, unseal
+from wmrobot.core.files import (
+    MANIFEST,
+    load_tree,
+    read_json,
+    replace_folder,
+    save_tree,
+    seal,
+    sha256,
+    unseal,
+)
 from wmrobot.data.replay import Replay
 from wmrobot.model.world_model import WorldModel
 
@@ -35,41 +45,55 @@ class ReplayChunks:
 
     def __init__(self, folder: Path, replay: Replay) -> None:
         self.folder, self.replay = folder, replay
-        self._saved = np.zeros(replay.num_envs, dtype=np.int64)
+        self._saved = np.zeros(replay.num_envs, dtype=np.int64)  # rows written, by environment
         self._chunks: list[dict[str, Any]] = []  # name, end (rows written by each env), hashes
 
-    def add(self) -> list[dict[str, Any]]:
-        """Write what is new; return every chunk that still holds a stored row."""
+    @contextmanager
+    def adding(self) -> Iterator[list[dict[str, Any]]]:
+        """Write what is new; hand out every chunk that still holds a stored row.
+
+        Where the body fails, what was new then still is, and leaves no file behind.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        heads = self.replay.heads
-        if (heads > self._saved).any():
-            name = f"chunk-{int(heads.sum()):012d}"
-            save_tree(self.folder, name, self.replay.rows_since(self._saved))
-            files = [f"{name}.json", f"{name}.safetensors"]
-            self._chunks.append(
-                {
-                    "name": name,
-                    "end": heads.tolist(),
-                    "sha256": {file: sha256(self.folder / file) for file in files},
-                }
-            )
-            self._saved = heads
-        oldest = self.replay.oldest
-        self._chunks = [c for c in self._chunks if (np.array(c["end"]) > oldest).any()]
-        return [dict(chunk) for chunk in self._chunks]
+        heads, oldest = (a.astype(np.int64) for a in (self.replay.heads, self.replay.oldest))
+        if (oldest > self._saved).any():  # a ring went round since: begin anew, without a gap
+            kept, since = [], np.zeros_like(self._saved)
+        else:
+            kept = [c for c in self._chunks if (np.array(c["end"]) > oldest).any()]
+            since = self._saved
+        if not (heads > self._saved).any():
+            yield kept
+            return
+        name = f"chunk-{int(heads.sum()):012d}"
+        files = [self.folder / f"{name}.json", self.folder / f"{name}.safetensors"]
+        try:
+            save_tree(self.folder, name, self.replay.rows_since(since))
+            hashes = {file.name: sha256(file) for file in files}
+            chunks = [*kept, {"name": name, "end": heads.tolist(), "sha256": hashes}]
+            yield chunks
+        except BaseException:
+            for file in files:
+                file.unlink(missing_ok=True)
+            raise
+        self._chunks, self._saved = chunks, heads
 
     def load(self, chunks: list[dict[str, Any]]) -> None:
-        """Fill the empty replay from what `add` returned (hashes verified by the caller)."""
+        """Fill the empty replay from what `adding` told (hashes verified by the caller)."""
         self._chunks = [dict(chunk) for chunk in chunks]
         self.replay.load(load_tree(self.folder, chunk["name"]) for chunk in chunks)
-        self._saved = self.replay.heads
+        self._saved = self.replay.heads.astype(np.int64)
 
-    def drop_unused(self, chunks: list[dict[str, Any]]) -> None:
-        """Delete files that none of these chunks needs."""
-        needed = {file for chunk in chunks for file in chunk["sha256"]}
+    def drop_unused(self, needed: Container[str]) -> None:
+        """Delete every file whose name is not needed."""
         for path in self.folder.iterdir():
             if path.name not in needed:
                 path.unlink()
+
+
+def describe_kept(run: Path) -> str:
+    """What an error message says of a run's last good checkpoint."""
+    saved = checkpoint_folders(run)
+    return f"The last good checkpoint is {saved[-1]}" if saved else "No checkpoint was saved yet"
 
 
 def save_checkpoint(
@@ -86,37 +110,40 @@ def save_checkpoint(
         CheckpointError: No space is left; nothing that was there before is lost.
     """
     target = run / "checkpoints" / f"{decisions:09d}"
+
+    def write(folder: Path) -> None:
+        save_controller(folder, model, card)
+        save_tree(folder, TRAINING, {**training, "chunks": pieces})
+        shared = {
+            f"../../replay/{file}": digest
+            for piece in pieces
+            for file, digest in piece["sha256"].items()
+        }
+        seal(folder, {"kind": KIND, "schema": SCHEMA}, shared)
+
     try:
-        pieces = chunks.add()
-
-        def write(folder: Path) -> None:
-            save_controller(folder, model, card)
-            save_tree(folder, TRAINING, {**training, "chunks": pieces})
-            shared = {
-                f"../../replay/{file}": digest
-                for piece in pieces
-                for file, digest in piece["sha256"].items()
-            }
-            seal(folder, {"kind": KIND, "schema": SCHEMA}, shared)
-
-        replace_folder(target, write)
+        with chunks.adding() as pieces:
+            replace_folder(target, write)
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        saved = checkpoint_folders(run)
-        kept = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint yet"
         raise CheckpointError(
-            f"{target}: no space left while saving; {kept}. Free some space, then go on with "
-            f"wmrobot train resume={run}"
+            f"{target}: no space left while saving, nothing was written. {describe_kept(run)}; "
+            f"free some space, then go on with: wmrobot train resume={run}"
         ) from None
+    _clean(run, chunks)
+    return target
+
+
+def _clean(run: Path, chunks: ReplayChunks) -> None:
+    """Delete old checkpoints, what a dead process left half-written, and replay of neither."""
+    for aside in (run / "checkpoints").glob(".*.part"):
+        shutil.rmtree(aside)
     folders = checkpoint_folders(run)
     for old in folders[:-_KEPT]:
         shutil.rmtree(old)
-    needed = [
-        piece for folder in folders[-_KEPT:] for piece in load_tree(folder, TRAINING)["chunks"]
-    ]
-    chunks.drop_unused(needed)
-    return target
+    manifests = [read_json(folder / MANIFEST) for folder in folders[-_KEPT:]]
+    chunks.drop_unused({Path(file).name for each in manifests for file in each["shared_sha256"]})
 
 
 def read_training(folder: Path) -> dict[str, Any]:

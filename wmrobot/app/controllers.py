@@ -5,6 +5,7 @@ checkpoint of a run is one too (it holds more), and so is every shipped controll
 `assets/controllers/`.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from wmrobot.app.device import pick_device
 from wmrobot.control.controller import Controller
 from wmrobot.core.config import build, to_plain
 from wmrobot.core.errors import CheckpointError, unknown
-from wmrobot.core.files import load_tree, save_tree, unseal
+from wmrobot.core.files import REPLACED, load_tree, save_tree, unseal
 from wmrobot.core.random import make_generator
 from wmrobot.core.resources import resource_folder
 from wmrobot.core.spec import ObsMode, TaskSpec
@@ -172,10 +173,28 @@ def find_controller(*, task: str | None, run: str | None) -> Path:
     return shipped[name]
 
 
+def locate_controller(name: str) -> Path:
+    """Folder of a controller that is named by its task, or by a folder as `find_controller` takes.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    is_folder = Path(name).expanduser().is_dir()
+    if not is_folder and os.sep in name and ".py" not in name:
+        raise CheckpointError(f"{name}: expected a run or a controller, found no such folder")
+    return find_controller(task=None if is_folder else name, run=name if is_folder else None)
+
+
 def checkpoint_folders(run: Path) -> list[Path]:
-    """Finished checkpoints of a run, oldest first."""
+    """Finished checkpoints of a run, oldest first.
+
+    One that was being replaced when its process died (see `replace_folder`) counts, before the one
+    that took its place.
+    """
     found = [p.parent for p in (run / "checkpoints").glob("*/manifest.json")]
-    return sorted(path for path in found if path.name.isdigit())
+    named = {path: path.name.removesuffix(REPLACED) for path in found}
+    finished = [path for path, name in named.items() if name.isdigit()]
+    return sorted(finished, key=lambda path: (named[path], path.name == named[path]))
 
 
 def load_controller(
@@ -192,8 +211,7 @@ def load_controller(
     Raises:
         CheckpointError: There is none, or it is altered.
     """
-    is_folder = Path(name).expanduser().is_dir()
-    folder = find_controller(task=None if is_folder else name, run=name if is_folder else None)
+    folder = locate_controller(name)
     where = pick_device(device)
     model, card = read_controller(folder, where)
     return make_controller(model.eval(), card, make_generator(seed, "controller", where), planner)

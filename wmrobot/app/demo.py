@@ -17,6 +17,7 @@ from wmrobot.app.video import write_episode
 from wmrobot.app.viewer import live_view
 from wmrobot.control.agents import AgentKind, make_agent
 from wmrobot.control.controller import Agent
+from wmrobot.core.clock import SystemClock
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.seeds import derive_seed
@@ -86,7 +87,7 @@ def run(cfg: Config, *, json: bool = False) -> int:
         agent = build_agent(model.eval(), card, cfg.agent, cfg.seed)
         for index in range(cfg.episodes):
             with live_view(env, enabled=cfg.view) as on_step:
-                episode = drive(agent, env, realtime=True, keep_states=True, on_step=on_step)
+                episode = drive(agent, env, clock=SystemClock(), keep_states=True, on_step=on_step)
             print(describe(episode))
             path = out / f"{name}-{cfg.agent}-{index}.mp4"
             write_episode(path, film(episode, env, title=f"{name}, {cfg.agent}"))

@@ -1,7 +1,6 @@
 """One robot, one episode, at its real control rate: what a demonstration shows and measures."""
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from wmrobot.app.trace import EpisodeTrace
 from wmrobot.control.controller import Agent, Controller
+from wmrobot.core.clock import Clock, SystemClock
 from wmrobot.core.spec import TaskSpec
 from wmrobot.envs.vector import VectorEnv
 
@@ -50,7 +50,7 @@ def drive(
     agent: Agent,
     env: VectorEnv,
     *,
-    realtime: bool,
+    clock: Clock | None,
     keep_states: bool = False,
     on_step: Callable[[], None] = lambda: None,
 ) -> Drive:
@@ -59,7 +59,8 @@ def drive(
     Args:
         agent: Who drives.
         env: One environment.
-        realtime: Keep to the wall clock, as a robot would; otherwise as fast as it goes.
+        clock: Keep to this clock, as a robot would; None drives as fast as it goes, and measures
+            only.
         keep_states: Remember every state, for `film`.
         on_step: Called after every decision, for a window.
     """
@@ -70,11 +71,12 @@ def drive(
     rows: list[tuple[float, np.ndarray, np.ndarray, float, float]] = []
     snapshots: list[Mapping[str, Any]] = []
     late, upright_ticks = 0, 0
-    due = time.perf_counter()
+    watch = clock or SystemClock()
+    due = watch.now()
     while True:
-        begin = time.perf_counter()
+        begin = watch.now()
         action = agent.act(obs)
-        act_s = time.perf_counter() - begin
+        act_s = watch.now() - begin
         late += act_s > spec.control_dt
         if keep_states:
             snapshots.append(env.snapshot())
@@ -87,9 +89,9 @@ def drive(
         if step.ended[0]:
             break
         obs = step.obs
-        due = max(due + spec.control_dt, time.perf_counter() - spec.control_dt)
-        if realtime:
-            time.sleep(max(due - time.perf_counter(), 0.0))
+        if clock is not None:
+            due = max(due + spec.control_dt, clock.now())  # a late tick is not caught up with
+            clock.sleep(due - clock.now())
     rewards, actions, plans, imagined_returns, act_ms = map(np.array, zip(*rows, strict=True))
     return Drive(
         rewards=rewards,

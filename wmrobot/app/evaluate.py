@@ -26,8 +26,8 @@ class Config:
     Attributes:
         task: Task whose shipped controller to evaluate.
         run: Run, checkpoint or controller to evaluate instead.
-        agent: Who drives: trained (the planner), prior (policy prior alone), zero, random, or shuffled
-            (the planner, its learned dynamics shuffled).
+        agent: Who drives: trained (the planner), prior (policy prior alone), zero, random, or
+            shuffled (the planner, its learned dynamics shuffled).
         episodes: Episodes, run side by side.
         seed: Of the environments and of the planner's noise.
         render: How pictures are drawn; another one than it was trained with needs `allow_render`.

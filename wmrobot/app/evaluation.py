@@ -1,5 +1,6 @@
 """One evaluation: deterministic episodes in environments of its own, the same ones every time."""
 
+from collections.abc import Callable
 from typing import Any
 
 from wmrobot.app.controllers import Card, make_controller
@@ -22,6 +23,7 @@ def evaluate(
     planner: PlannerConfig | None = None,
     workers: int = 0,
     record: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Rollout:
     """Run `episodes` episodes without exploration, side by side.
 
@@ -36,6 +38,7 @@ def evaluate(
         planner: Planner to use instead of the card's.
         workers: Processes for the environments.
         record: Keep the episodes' data.
+        stop: Asked before every decision; True leaves out the episodes that have not ended.
     """
     device = next(model.parameters()).device
     controller = make_controller(model, card, make_generator(seed, "evaluation", device), planner)
@@ -43,4 +46,4 @@ def evaluate(
     options: dict[str, Any] = card.env_options()
     env_seed = derive_seed(seed, "evaluation environments")
     with VectorEnv(card.task.name, episodes, seed=env_seed, workers=workers, **options) as env:
-        return run_episodes(driver, env, record=record)
+        return run_episodes(driver, env, record=record, stop=stop)

@@ -62,6 +62,7 @@ class Logs:
         figures = {
             "episode_reward": rollout.mean_reward,
             "success_rate": rollout.success_rate,
+            "termination_rate": rollout.termination_rate,
             "act_ms_p50": float(np.median(rollout.act_ms)),
             "decisions": float(decisions),
         }
@@ -84,6 +85,10 @@ class Logs:
         self._eval.cut(sizes["eval"])
         self._train.cut(sizes["train"])
         self._purge = purge_step
+
+    def clear(self) -> None:
+        """Forget everything, at the start of a run that begins once more."""
+        self.cut({"eval": 0, "train": 0}, purge_step=0)
 
     def _scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
         if self._board is None:

@@ -1,13 +1,13 @@
 """Whole episodes of an agent in its task, and what to tell of them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from wmrobot.control.controller import Agent
-from wmrobot.core.spec import FloatArray, Step
+from wmrobot.core.spec import FloatArray, Obs, Step
 from wmrobot.data.episodes import Episode
 from wmrobot.envs.vector import VectorEnv
 
@@ -52,8 +52,19 @@ class Rollout:
         """Share of successes."""
         return float(np.mean([episode.success for episode in self.episodes]))
 
+    @property
+    def termination_rate(self) -> float:
+        """Share of episodes that ended before their time."""
+        return float(np.mean([episode.terminated for episode in self.episodes]))
 
-def run_episodes(agent: Agent, env: VectorEnv, *, record: bool = False) -> Rollout:
+
+def run_episodes(
+    agent: Agent,
+    env: VectorEnv,
+    *,
+    record: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Rollout:
     """Run one episode in every row of `env`, all rows together, without exploration.
 
     A row that has finished goes on (its environment restarts by itself) and is not counted.
@@ -62,6 +73,7 @@ def run_episodes(agent: Agent, env: VectorEnv, *, record: bool = False) -> Rollo
         agent: Who acts.
         env: One row an episode.
         record: Keep observations, actions and rewards of every episode.
+        stop: Asked before every decision; True leaves out the episodes that have not ended.
     """
     result = Rollout()
     ended: list[EpisodeResult | None] = [None] * env.num_envs
@@ -70,7 +82,7 @@ def run_episodes(agent: Agent, env: VectorEnv, *, record: bool = False) -> Rollo
     agent.reset()
     history: list[tuple[FloatArray, Step]] = []
     first = obs
-    while any(episode is None for episode in ended):
+    while any(episode is None for episode in ended) and not stop():
         begin = time.perf_counter()
         action = agent.act(obs)
         result.act_ms.append((time.perf_counter() - begin) * 1e3)
@@ -91,15 +103,17 @@ def run_episodes(agent: Agent, env: VectorEnv, *, record: bool = False) -> Rollo
             agent.reset(np.flatnonzero(step.ended))
     result.episodes = [episode for episode in ended if episode is not None]
     if record:
-        result.recorded = list(_cut(first, history, result.episodes))
+        result.recorded = list(_cut(first, history, ended))
     return result
 
 
 def _cut(
-    first: dict[str, np.ndarray], history: list[tuple[FloatArray, Step]], ends: list[EpisodeResult]
+    first: Obs, history: list[tuple[FloatArray, Step]], ends: Sequence[EpisodeResult | None]
 ) -> Iterator[Episode]:
-    """The first episode of every row."""
+    """The first episode of every row, where it has ended."""
     for row, end in enumerate(ends):
+        if end is None:
+            continue
         steps = [(action[row], step) for action, step in history[: end.length]]
         yield Episode(
             obs={

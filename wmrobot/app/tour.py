@@ -33,6 +33,7 @@ from wmrobot.app.settings import TrainConfig
 from wmrobot.app.train import train
 from wmrobot.app.video import write_episode
 from wmrobot.control.agents import AgentKind
+from wmrobot.core.clock import SystemClock
 from wmrobot.core.errors import CheckpointError
 from wmrobot.core.files import read_json, write_json
 from wmrobot.envs.render import choose_backend
@@ -135,7 +136,7 @@ def _drive_robot(
         with open_env(card, cfg.seed) as env:
             agent.act(env.reset())  # the first call pays for what later ones find ready
             episodes = [
-                drive(agent, env, realtime=True, keep_states=kind == "trained" and index == 0)
+                drive(agent, env, clock=SystemClock(), keep_states=kind == "trained" and index == 0)
                 for index in range(EPISODES_EACH)
             ]
             if kind == "trained":
@@ -219,7 +220,7 @@ def _drive_lesson(
     path = out / f"{LESSON}.mp4"
     with open_env(card, cfg.seed) as env:
         agent = build_agent(model, card, "trained", cfg.seed)
-        episode = drive(agent, env, realtime=False, keep_states=True)
+        episode = drive(agent, env, clock=None, keep_states=True)
         write_episode(path, film(episode, env, title=f"{LESSON}, planner"))
     return rollout, path
 

@@ -1,10 +1,13 @@
 """`wmrobot train`: learn a world model of a task, and to plan in it."""
 
+import os
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -15,15 +18,17 @@ from tqdm import tqdm
 from wmrobot.app.config import load
 from wmrobot.app.controllers import checkpoint_folders
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.progress import Progress
 from wmrobot.app.run_folder import RUN_FILE, lock_run, provenance
 from wmrobot.app.settings import TrainConfig as Config
-from wmrobot.app.trainer import Progress, Trainer
+from wmrobot.app.trainer import Trainer
 from wmrobot.core.config import build, to_plain
-from wmrobot.core.errors import CheckpointError, ConfigError
+from wmrobot.core.errors import CheckpointError, ConfigError, DataError
 from wmrobot.core.files import read_json, write_json
 from wmrobot.envs.registry import canonical_name
 
 SCHEMA = 1
+SUMMARY_FILE = "summary.json"
 
 
 def run(cfg: Config, *, json: bool = False) -> int:
@@ -45,36 +50,45 @@ def train(cfg: Config) -> tuple[bool, Path]:
     folder = _folder(cfg)
     if cfg.resume is not None and cfg != load(Config, [f"resume={cfg.resume}"]):
         raise ConfigError("resume: expected no settings beside it; the run's own are used")
+    is_new = not folder.exists()
     with lock_run(folder):
-        resumed = cfg.resume is not None
-        if resumed:
-            cfg = _saved_settings(folder)
-        elif (folder / RUN_FILE).exists():
-            raise CheckpointError(
-                f"{folder}: holds a run already; go on with resume={folder}, or choose another run="
-            )
-        device = pick_device(cfg.device)
-        threads = set_threads(cfg.threads)
-        keep_freed_memory()
-        made = provenance() | {"device": str(device), "threads": threads}
-        begin = time.perf_counter()
-        trainer = Trainer(cfg, folder, device, made)
         try:
-            if resumed:
-                trainer.resume(_last_checkpoint(folder))
-            else:
-                write_json(
-                    folder / RUN_FILE, {"schema": SCHEMA, "settings": to_plain(cfg), "made": made}
-                )
-                trainer.begin()
-            _say(trainer, folder, device.type, threads)
-            with _stop_on_signal(trainer), _bar(trainer) as show:
-                finished = trainer.loop(show)
-            if finished:
-                _summarise(trainer, folder, time.perf_counter() - begin)
-        finally:
-            trainer.close()
-    return finished, folder
+            return _train(cfg, folder), folder
+        except BaseException:
+            if is_new and not (folder / RUN_FILE).exists():
+                shutil.rmtree(folder)  # it never began: leave nothing behind
+            raise
+
+
+def _train(cfg: Config, folder: Path) -> bool:
+    """Train in a folder that is ours alone."""
+    resumed = cfg.resume is not None
+    if resumed:
+        cfg = _saved_settings(folder)
+    else:
+        _refuse_to_overwrite(cfg, folder)
+        cfg = _settle_places(cfg)
+    device = pick_device(cfg.device)
+    threads = set_threads(cfg.threads)
+    keep_freed_memory()
+    made = provenance() | {"device": str(device), "threads": threads}
+    begin = time.perf_counter()
+    trainer = Trainer(cfg, folder, device, made)
+    try:
+        if resumed:
+            _go_on(trainer, folder)
+        else:
+            trainer.begin()
+            run_file = {"schema": SCHEMA, "settings": to_plain(cfg), "made": made}
+            write_json(folder / RUN_FILE, run_file)
+        _say(trainer, folder, device.type, threads)
+        with _stop_on_signal(trainer), _bar(trainer) as show:
+            finished = trainer.loop(show)
+        if finished and not (folder / SUMMARY_FILE).exists():
+            _summarise(trainer, folder, time.perf_counter() - begin)
+    finally:
+        trainer.close()
+    return finished
 
 
 def _folder(cfg: Config) -> Path:
@@ -89,25 +103,58 @@ def _folder(cfg: Config) -> Path:
     return Path("runs") / name / f"{datetime.now():%Y%m%d-%H%M%S}-seed{cfg.seed}"
 
 
+def _refuse_to_overwrite(cfg: Config, folder: Path) -> None:
+    if (folder / RUN_FILE).exists():
+        raise CheckpointError(
+            f"{folder}: holds a run already; go on with resume={folder}, or choose another run="
+        )
+    if cfg.save_episodes is not None:
+        episodes = Path(cfg.save_episodes).expanduser()
+        if any(episodes.glob("*.safetensors")):
+            raise DataError(
+                f"save_episodes: expected a folder without episodes, got {episodes}, which has "
+                "some; choose another one"
+            )
+
+
+def _settle_places(cfg: Config) -> Config:
+    """Every place by its full path, so that the run goes on from any working directory."""
+    changes: dict[str, Any] = {"task": canonical_name(cfg.task)}
+    for name in ("data", "save_episodes", "init"):
+        value = getattr(cfg, name)
+        if value is not None and (name != "init" or Path(value).expanduser().is_dir()):
+            changes[name] = str(Path(value).expanduser().resolve())
+    return replace(cfg, **changes)
+
+
 def _saved_settings(folder: Path) -> Config:
     """Settings that the run was started with.
 
     Raises:
-        CheckpointError: They are of a newer schema.
+        CheckpointError: They are malformed, or of a newer schema.
     """
     stored = read_json(folder / RUN_FILE)
-    if not isinstance(stored, dict) or stored.get("schema", SCHEMA + 1) > SCHEMA:
-        raise CheckpointError(f"{folder / RUN_FILE}: written by a newer wmrobot; update it")
-    return build(Config, stored["settings"])
-
-
-def _last_checkpoint(folder: Path) -> Path:
-    saved = checkpoint_folders(folder)
-    if not saved:
+    if not isinstance(stored, dict) or not isinstance(stored.get("schema"), int):
+        raise CheckpointError(f"{folder / RUN_FILE}: expected an object with a schema, got neither")
+    if stored["schema"] > SCHEMA:
         raise CheckpointError(
-            f"{folder}: stopped before its first checkpoint; start it anew with another run="
+            f"{folder / RUN_FILE}: schema {stored['schema']} is newer than this wmrobot reads "
+            f"({SCHEMA}); update wmrobot"
         )
-    return saved[-1]
+    try:
+        return build(Config, stored.get("settings", {}))
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / RUN_FILE}: {error}") from None
+
+
+def _go_on(trainer: Trainer, folder: Path) -> None:
+    """From the last checkpoint; from the beginning where the run did not come to its first one."""
+    saved = checkpoint_folders(folder)
+    if saved:
+        trainer.resume(saved[-1])
+    else:
+        trainer.logs.clear()
+        trainer.begin()
 
 
 def _say(trainer: Trainer, folder: Path, device: str, threads: int) -> None:
@@ -115,7 +162,7 @@ def _say(trainer: Trainer, folder: Path, device: str, threads: int) -> None:
     print(
         f"{trainer.card.task.name} ({trainer.cfg.obs}) -> {folder}\n"
         f"  model {parameters / 1e6:.2f}M parameters on {device}, {threads} threads; "
-        f"replay {trainer.replay.num_bytes / 1e9:.3f} GB on {trainer.cfg.replay.storage}",
+        f"replay {trainer.replay.num_bytes / 1e6:,.1f} MB on {trainer.cfg.replay.storage}",
         file=sys.stderr,
     )
 
@@ -128,6 +175,7 @@ def _stop_on_signal(trainer: Trainer) -> Iterator[None]:
         if trainer.stop_requested:
             raise KeyboardInterrupt
         trainer.stop_requested = True
+        os.write(2, b"\nsaving, then leaving; once more leaves at once\n")  # print may be busy
 
     previous = {n: signal.signal(n, ask) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -187,4 +235,4 @@ def _summarise(trainer: Trainer, folder: Path, seconds: float) -> None:
         "evaluate_s": round(progress.evaluate_s, 2),
         "made": trainer.card.made,
     }
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY_FILE, summary)

@@ -7,71 +7,39 @@ update k - 1.
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wmrobot.app.checkpoint import ReplayChunks, read_training, save_checkpoint
+from wmrobot.app.checkpoint import ReplayChunks, describe_kept, read_training, save_checkpoint
 from wmrobot.app.controllers import (
     Card,
-    find_controller,
     load_weights,
+    locate_controller,
     make_controller,
     make_model,
     read_controller,
 )
 from wmrobot.app.evaluation import evaluate
 from wmrobot.app.logs import Logs
+from wmrobot.app.progress import Counters, Progress
+from wmrobot.app.recorded import count_rows, deal
 from wmrobot.app.settings import TrainConfig
-from wmrobot.core.errors import CheckpointError, ConfigError, TrainingError
+from wmrobot.core.config import flatten, to_plain
+from wmrobot.core.errors import CheckpointError, ObservationError, TrainingError
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.core.spec import FloatArray
-from wmrobot.data.episodes import read_episodes, write_episode
+from wmrobot.data.batch import Batch
+from wmrobot.data.episodes import write_episode
 from wmrobot.data.replay import Replay, memory_budget
 from wmrobot.envs.registry import task_info
 from wmrobot.envs.vector import VectorEnv
 from wmrobot.learn.learner import Learner
-
-
-@dataclass(kw_only=True)
-class Counters:
-    """Where a run is.
-
-    Attributes:
-        decisions: Decisions taken, over all environments (offline: updates made).
-        updates: Gradient updates made.
-        episodes: Episodes finished.
-        owed: Part of an update that is still owed, for fractional `updates_per_decision`.
-    """
-
-    decisions: int = 0
-    updates: int = 0
-    episodes: int = 0
-    owed: float = 0.0
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """What a progress bar shows.
-
-    Attributes:
-        counters: Where the run is.
-        last_return: Mean return of the newest finished episode or evaluation.
-        collect_s: Seconds spent planning and simulating.
-        update_s: Seconds spent learning.
-        evaluate_s: Seconds spent evaluating and saving.
-    """
-
-    counters: Counters = field(default_factory=Counters)
-    last_return: float = math.nan
-    collect_s: float = 0.0
-    update_s: float = 0.0
-    evaluate_s: float = 0.0
 
 
 class Trainer:
@@ -84,7 +52,7 @@ class Trainer:
         made: Provenance to put on the card.
 
     Raises:
-        DataError: The replay does not fit into memory.
+        DataError: The replay does not fit into memory, or recorded episodes are malformed.
     """
 
     def __init__(
@@ -101,6 +69,15 @@ class Trainer:
             render=cfg.render,
             image_size=cfg.image_size,
         )
+        try:
+            self._build(made)
+        except BaseException:
+            self.env.close()
+            raise
+
+    def _build(self, made: Mapping[str, Any]) -> None:
+        """All that stands on the environments: model, planner, replay, logs."""
+        cfg, run, device = self.cfg, self.run, self.device
         spec = self.env.task_spec
         self.card = Card(
             task=spec,
@@ -121,7 +98,16 @@ class Trainer:
         self.controller = make_controller(
             self.model, self.card, make_generator(cfg.seed, "planner", device)
         )
-        self.replay = self._make_replay()
+        self.replay = Replay(
+            obs_shapes=spec.obs_shapes,
+            action_dim=spec.action_dim,
+            num_envs=cfg.num_envs,
+            capacity=count_rows(cfg, spec),
+            horizon=cfg.planner.horizon,
+            frame_stack=cfg.model.frame_stack if "rgb" in spec.obs_shapes else 1,
+            device=device if cfg.replay.storage == "device" else "cpu",
+            budget_bytes=memory_budget(cfg.replay, device),
+        )
         self.chunks = ReplayChunks(run / "replay", self.replay)
         self.logs = Logs(run, cfg.wandb)
         self.progress = Progress()
@@ -138,41 +124,20 @@ class Trainer:
         """Where the run is."""
         return self.progress.counters
 
-    def _make_replay(self) -> Replay:
-        cfg, spec = self.cfg, self.env.task_spec
-        recorded = _recorded_rows(Path(cfg.data), spec.name) if cfg.data else 0
-        collected = 0 if cfg.offline else cfg.steps
-        num_envs = cfg.num_envs
-        return Replay(
-            obs_shapes=spec.obs_shapes,
-            action_dim=spec.action_dim,
-            num_envs=num_envs,
-            # every episode takes a row more than it has decisions
-            capacity=min(
-                cfg.replay.buffer_size,
-                recorded + collected + -(-collected // spec.episode_decisions) + num_envs,
-            ),
-            horizon=cfg.planner.horizon,
-            frame_stack=cfg.model.frame_stack if "rgb" in spec.obs_shapes else 1,
-            device=self.device if cfg.replay.storage == "device" else "cpu",
-            budget_bytes=memory_budget(cfg.replay, self.device),
-        )
-
     def begin(self) -> None:
         """Start from nothing but what `init` and `data` bring."""
         if self.cfg.init is not None:
             self._init_weights(self.cfg.init)
         if self.cfg.data is not None:
-            recorded = read_episodes(Path(self.cfg.data), self.card.task.name)
-            for index, episode in enumerate(recorded):
-                self.replay.add_episode(episode, index % self.cfg.num_envs)
+            task, num_envs = self.card.task.name, self.cfg.num_envs
+            for ring, episode in deal(Path(self.cfg.data), task, num_envs):
+                self.replay.add_episode(episode, ring)
         if not self.cfg.offline:
             self._obs = self.env.reset()
             self.replay.start(self._obs)
 
     def _init_weights(self, init: str) -> None:
-        is_folder = Path(init).expanduser().is_dir()
-        folder = find_controller(task=None if is_folder else init, run=init if is_folder else None)
+        folder = locate_controller(init)
         donor, _ = read_controller(folder, self.device)
         weights = {name: value.cpu().numpy() for name, value in donor.state_dict().items()}
         load_weights(self.model, weights, folder)
@@ -182,28 +147,42 @@ class Trainer:
         """Go on exactly where a checkpoint of this run was saved.
 
         Raises:
-            CheckpointError: It is altered, or of another task.
+            CheckpointError: It is altered, of another task, or of other settings.
         """
         state = read_training(checkpoint)
         model, card = read_controller(checkpoint, self.device)
-        if card.task != self.card.task:
-            raise CheckpointError(
-                f"{checkpoint}: expected a checkpoint of {self.card.task.name} with this run's "
-                f"sizes, got one of {card.task.name}"
-            )
+        self._check_same(checkpoint, card, state)
         self.model.load_state_dict(model.state_dict())
         self.learner.load_state(state["learner"])
         self.controller.load_state(state["controller"])
         self.chunks.load(state["chunks"])
         self.progress.counters = Counters(**state["counters"])
-        self.progress.last_return = state["last_return"] if state["last_return"] else math.nan
+        self.progress.last_return = float(state["last_return"])
         self._sampler.bit_generator.state = state["sampler"]
         self._explorer.bit_generator.state = state["explorer"]
-        self._returns = state["returns"]
+        self._returns = np.array(state["returns"])
         self._finished = list(state["finished"])
-        self.logs.cut(state["logs"])
+        self._metrics = {name: torch.tensor(value) for name, value in state["metrics"].items()}
         if not self.cfg.offline:
             self._restore_env(state["env"])
+        is_settled = self.counters.settled == self.counters.decisions
+        self.logs.cut(state["logs"], purge_step=self._env_steps + is_settled)
+
+    def _check_same(self, checkpoint: Path, card: Card, state: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint of another task, or of other settings than the run's."""
+        if card.task != self.card.task:
+            ours, theirs = to_plain(self.card.task), to_plain(card.task)
+            name = next(key for key in ours if ours[key] != theirs[key])
+            raise CheckpointError(
+                f"{checkpoint}: of another task: expected {name}={ours[name]}, got {theirs[name]}"
+            )
+        ours, theirs = dict(flatten(to_plain(self.cfg))), dict(flatten(state["settings"]))
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name) != theirs.get(name):
+                raise CheckpointError(
+                    f"{checkpoint}: saved with {name}={theirs.get(name)}, but the run's settings "
+                    f"now say {ours.get(name)}; put that back, or start a new run with init="
+                )
 
     def _restore_env(self, snapshot: Mapping[str, Any]) -> None:
         self._obs = self.env.restore(snapshot)
@@ -223,29 +202,42 @@ class Trainer:
         Returns:
             Whether the run is finished; either way a checkpoint holds where it is.
         """
-        steps = self.cfg.steps
-        while self.counters.decisions < steps and not self.stop_requested:
-            before = self.counters.decisions
-            if self.cfg.offline:
-                self._learn(1)
-                self.counters.decisions += 1
-            else:
-                self._decide()
-                self._learn(self._updates_due(before))
-            after = self.counters.decisions
-            begin = time.perf_counter()
-            if _due(self.cfg.log_freq, before, after, steps):
-                self._log()
-            if _due(self.cfg.eval_freq, before, after, steps):
-                self._evaluate()
-            if _due(self.cfg.save_freq, before, after, steps):
-                self.save()
-            self.progress.evaluate_s += time.perf_counter() - begin
+        counters = self.counters
+        while counters.settled < self.cfg.steps and not self.stop_requested:
+            if counters.settled == counters.decisions:  # else a stop has left some work
+                self._advance()
+            self._settle()
             show(self.progress)
-        finished = self.counters.decisions >= steps
+        finished = counters.settled >= self.cfg.steps
         if not finished:
             self.save()
         return finished
+
+    def _advance(self) -> None:
+        """Take the next decisions, and owe the updates that they ask for."""
+        if self.cfg.offline:
+            self.counters.decisions += 1
+            self.counters.owed += 1
+        else:
+            before = self.counters.decisions
+            self._decide()
+            self.counters.owed += self._updates_due(before)
+
+    def _settle(self) -> None:
+        """Learn, evaluate, log and save as the newest decisions ask; a stop leaves the rest."""
+        self._learn()
+        begin = time.perf_counter()
+        before, after, steps = self.counters.settled, self.counters.decisions, self.cfg.steps
+        if not self.stop_requested and _due(self.cfg.eval_freq, before, after, steps):
+            self._evaluate()
+        if self.stop_requested:  # learning or evaluation may be cut short: both go on later
+            return
+        if _due(self.cfg.log_freq, before, after, steps):
+            self._log()
+        self.counters.settled = after
+        if _due(self.cfg.save_freq, before, after, steps):
+            self.save()
+        self.progress.evaluate_s += time.perf_counter() - begin
 
     def _decide(self) -> None:
         """One decision of every environment."""
@@ -254,7 +246,7 @@ class Trainer:
             shape = (self.cfg.num_envs, self.card.task.action_dim)
             action: FloatArray = self._explorer.uniform(-1, 1, shape).astype(np.float32)
         else:
-            action = self.controller.act(self._obs, explore=True)
+            action = self._plan()
         step = self.env.step(action)
         self.replay.add(action, step)
         self._obs = step.obs
@@ -265,6 +257,14 @@ class Trainer:
         if step.ended.any():
             self.controller.reset(np.flatnonzero(step.ended))
         self.progress.collect_s += time.perf_counter() - begin
+
+    def _plan(self) -> FloatArray:
+        try:
+            return self.controller.act(self._obs, explore=True)
+        except ObservationError:
+            if not self.learner.weights_finite():
+                self._refuse_to_go_on()
+            raise
 
     def _finish_episode(self, row: int) -> None:
         self.progress.last_return = float(self._returns[row])
@@ -277,24 +277,23 @@ class Trainer:
                 write_episode(Path(self.cfg.save_episodes) / name, episode, self.card.task.name)
         self.counters.episodes += 1
 
-    def _updates_due(self, before: int) -> int:
+    def _updates_due(self, before: int) -> float:
         """Updates after the newest decisions: none among the random ones, many when they end."""
         cfg, after = self.cfg, self.counters.decisions
         if after < cfg.seed_steps or self.replay.num_samples == 0:
             return 0
-        if before < cfg.seed_steps:
+        if before < max(cfg.seed_steps, 1):
             return cfg.seed_steps if cfg.pretrain_updates is None else cfg.pretrain_updates
-        self.counters.owed += (after - before) * cfg.updates_per_decision
-        due = int(self.counters.owed)
-        self.counters.owed -= due
-        return due
+        return (after - before) * cfg.updates_per_decision
 
-    def _learn(self, updates: int) -> None:
+    def _learn(self) -> None:
+        """Make the whole updates that are owed; a stop leaves the rest."""
         begin = time.perf_counter()
         self.learner.set_progress(self.counters.decisions / self.cfg.steps)
-        for _ in range(updates):
+        while self.counters.owed >= 1 and not self.stop_requested:
             batch = self.replay.sample(self._sampler, self.cfg.learner.batch_size)
             self._metrics = self.learner.update(_to_device(batch, self.device))
+            self.counters.owed -= 1
             self.counters.updates += 1
         self.progress.update_s += time.perf_counter() - begin
 
@@ -313,13 +312,19 @@ class Trainer:
         return self.counters.decisions * (1 if self.cfg.offline else self.card.task.action_repeat)
 
     def _evaluate(self) -> None:
+        """One row of eval.csv; none where a stop cuts the evaluation short."""
+        if not self.learner.weights_finite():
+            self._refuse_to_go_on()
         rollout = evaluate(
             self.model,
             self.card,
             episodes=self.cfg.eval_episodes,
             seed=self.cfg.seed,
             workers=self.cfg.workers,
+            stop=lambda: self.stop_requested,
         )
+        if self.stop_requested:
+            return
         self.progress.last_return = rollout.mean_reward
         self.logs.evaluation(self.counters.decisions, self._env_steps, rollout)
 
@@ -332,17 +337,18 @@ class Trainer:
         """
         if not self.learner.weights_finite():
             self._refuse_to_go_on()
-        last_return = self.progress.last_return
         training = {
+            "settings": to_plain(self.cfg),
             "learner": self.learner.state(),
             "controller": self.controller.state(),
             "env": {} if self.cfg.offline else self.env.snapshot(),
             "counters": vars(self.counters),
-            "last_return": None if math.isnan(last_return) else last_return,
+            "last_return": np.array(self.progress.last_return),  # may be NaN: no JSON
             "sampler": self._sampler.bit_generator.state,
             "explorer": self._explorer.bit_generator.state,
             "returns": self._returns,
             "finished": self._finished,
+            "metrics": {name: value.cpu().numpy() for name, value in self._metrics.items()},
             "logs": self.logs.sizes(),
         }
         made = {**self.card.made, **vars(self.counters)}
@@ -351,11 +357,11 @@ class Trainer:
             self.run, self.counters.decisions, self.model, card, training, self.chunks
         )
 
-    def _refuse_to_go_on(self) -> None:
+    def _refuse_to_go_on(self) -> NoReturn:
         raise TrainingError(
-            f"losses or weights are not finite after {self.counters.updates} updates; the last "
-            f"good checkpoint is kept in {self.run}. Lower learner.lr (now {self.cfg.learner.lr}) "
-            "and resume from there"
+            f"losses or weights are not finite after {self.counters.updates} updates; expected "
+            f"finite ones. {describe_kept(self.run)}; start a new run with a learner.lr below "
+            f"{self.cfg.learner.lr}, from that checkpoint with init="
         )
 
     def close(self) -> None:
@@ -369,16 +375,14 @@ def _due(freq: int, before: int, after: int, steps: int) -> bool:
     return after >= steps or (freq > 0 and after // freq > before // freq)
 
 
-def _to_device(batch: Any, device: torch.device) -> Any:
-    if device.type == "cpu":
-        return batch
-    moved = {name: value.to(device, non_blocking=True) for name, value in batch.obs.items()}
-    return type(batch)(moved, *(value.to(device, non_blocking=True) for value in batch[1:]))
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    def move(value: Tensor) -> Tensor:
+        return value.to(device, non_blocking=True)
 
-
-def _recorded_rows(folder: Path, task: str) -> int:
-    """Rows that the episodes of a folder take."""
-    total = sum(len(episode.action) + 1 for episode in read_episodes(folder, task))
-    if total == 0:
-        raise ConfigError(f"data: expected episodes in {folder}, found none")
-    return total
+    return Batch(
+        obs={name: move(value) for name, value in batch.obs.items()},
+        action=move(batch.action),
+        reward=move(batch.reward),
+        terminated=move(batch.terminated),
+        mask=move(batch.mask),
+    )

@@ -13,7 +13,6 @@ from wmrobot.model.world_model import WorldModel
 
 AgentKind = Literal["trained", "prior", "zero", "random", "shuffled"]
 _GOLDEN = 0.382  # 1 - 1 / golden ratio
-_GOLDEN = 0.382  # 1 - 1 / golden ratio
 
 
 class PriorAgent:

@@ -145,11 +145,19 @@ def check_obs(obs: Obs, shapes: Mapping[str, tuple[int, ...]]) -> int:
     Raises:
         ObservationError: A modality is missing, or has the wrong shape or dtype, or is not finite.
     """
+    if not isinstance(obs, Mapping):
+        raise ObservationError(
+            f"obs: expected arrays by modality, {sorted(shapes)}, got {type(obs).__name__}"
+        )
     if set(obs) != set(shapes):
         raise ObservationError(f"obs: expected {sorted(shapes)}, got {sorted(obs)}")
     batch = -1
     for name, shape in shapes.items():
         value = obs[name]
+        if not isinstance(value, np.ndarray):
+            raise ObservationError(
+                f"obs.{name}: expected a numpy array, got {type(value).__name__}"
+            )
         if value.ndim != len(shape) + 1 or value.shape[1:] != tuple(shape):
             raise ObservationError(
                 f"obs.{name}: expected shape (B, {', '.join(map(str, shape))}), got {value.shape}"

@@ -22,6 +22,8 @@ from safetensors.numpy import save as dump_arrays
 from wmrobot.core.errors import CheckpointError
 
 MANIFEST = "manifest.json"
+REPLACED = ".replaced"
+"""Ends the name of a folder while `replace_folder` puts another in its place."""
 Tree = Mapping[str, Any]
 
 
@@ -32,7 +34,7 @@ def sha256(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash at any instant, sees the old or the new one whole."""
+    """Write a file so that a reader, or a crash at any instant, sees the old one or the new one."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with aside.open("wb") as file:
@@ -46,7 +48,11 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_atomic(path, _dump(value))
+
+
+def _dump(value: object) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
@@ -133,23 +139,10 @@ def unseal(folder: Path, kind: str, schema: int, *, with_shared: bool = False) -
     Raises:
         CheckpointError: No manifest, another kind, a newer schema, a file missing or altered.
     """
-    if not (folder / MANIFEST).is_file():
-        raise CheckpointError(f"{folder}: expected a {kind} with a {MANIFEST}, found none")
-    manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("sha256"), dict):
-        raise CheckpointError(f"{folder / MANIFEST}: expected an object with 'sha256'")
-    if manifest.get("kind") != kind:
-        raise CheckpointError(f"{folder}: expected a {kind}, got a {manifest.get('kind')}")
-    if not isinstance(manifest.get("schema"), int) or manifest["schema"] > schema:
-        raise CheckpointError(
-            f"{folder}: schema {manifest.get('schema')} is newer than this wmrobot reads "
-            f"({schema}); update wmrobot"
-        )
-    hashes = dict(manifest["sha256"])
-    if with_shared:
-        hashes |= manifest.get("shared_sha256", {})
+    manifest = _read_manifest(folder, kind, schema)
+    hashes = manifest["sha256"] | (manifest["shared_sha256"] if with_shared else {})
     for name, expected in hashes.items():
-        path = folder / name
+        path = (folder / name).resolve()
         if not path.is_file():
             raise CheckpointError(f"{path}: listed in the manifest, but missing; use another one")
         if sha256(path) != expected:
@@ -159,15 +152,42 @@ def unseal(folder: Path, kind: str, schema: int, *, with_shared: bool = False) -
     return manifest
 
 
+def _read_manifest(folder: Path, kind: str, schema: int) -> dict[str, Any]:
+    """The manifest, refused where any byte of it is not as `seal` writes it."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: expected a {kind} with a {MANIFEST}, found none")
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
+        raise CheckpointError(f"{path}: expected an object with a schema; use another one")
+    if manifest.get("kind") != kind:
+        raise CheckpointError(f"{folder}: expected a {kind}, got a {manifest.get('kind')}")
+    if manifest["schema"] > schema:
+        raise CheckpointError(
+            f"{folder}: schema {manifest['schema']} is newer than this wmrobot reads "
+            f"({schema}); update wmrobot"
+        )
+    hashes = [manifest.get(name) for name in ("sha256", "shared_sha256")]
+    is_whole = manifest["schema"] >= 1 and all(isinstance(each, dict) for each in hashes)
+    if not is_whole or path.read_bytes() != _dump(manifest):
+        raise CheckpointError(f"{path}: altered (not as it was written); use another one")
+    return manifest
+
+
 def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder aside, then rename it to `target`; what was there goes after."""
+    """Let `write` fill a folder aside, then rename it to `target`; what was there goes after.
+
+    Two folders cannot change places in one step: where a crash comes between, what was there is
+    found beside, under `target`'s name and `REPLACED`.
+    """
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         write(aside)
         if target.exists():
-            old = target.with_name(f".{target.name}.{os.getpid()}.old")
+            old = target.with_name(target.name + REPLACED)
+            shutil.rmtree(old, ignore_errors=True)
             target.rename(old)
             aside.rename(target)
             shutil.rmtree(old)

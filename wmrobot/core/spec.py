@@ -18,6 +18,7 @@ ObsMode = Literal["state", "rgb", "state+rgb"]
 Array = npt.NDArray[np.generic]
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 Obs = dict[str, Array]
 """One array per modality: `state` (B, O) float32, `rgb` (B, C, 64, 64) uint8, newest frame only."""
 

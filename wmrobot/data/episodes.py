@@ -88,6 +88,12 @@ def read_episode(path: Path, task: str | None = None) -> Episode:
     missing = {"action", "reward", "terminated"} - set(arrays)
     if missing:
         raise DataError(f"{path}: expected {', '.join(sorted(missing))}, which is missing")
+    largest = float(np.abs(arrays["action"]).max(initial=0))
+    if largest > 1 + 1e-6:
+        raise DataError(
+            f"{path}: expected actions in [-1, 1], got {largest:g}; scale them by what the "
+            "actuators can do"
+        )
     try:
         return Episode(
             obs={n.removeprefix("obs."): v for n, v in arrays.items() if n.startswith("obs.")},

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wmrobot.core.errors import ConfigError, DataError
-from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs, Step
+from wmrobot.core.spec import Array, BoolArray, FloatArray, IntArray, Obs, Step
 from wmrobot.data.batch import Batch
 from wmrobot.data.episodes import Episode
 
@@ -152,7 +152,7 @@ class Replay:
 
         To be asked right after the `add` that finished it.
         """
-        last = self._head[column] - 2  # the newest row has opened the next episode
+        last = int(self._head[column]) - 2  # the newest row has opened the next episode
         first = self._start[last % self.num_rows, column]
         if first < self._head[column] - self.num_rows:
             return None
@@ -182,7 +182,7 @@ class Replay:
         places = drawn - np.concatenate([[0], counts[:-1]])[columns] + self._first[columns]
         return self._gather(self._queue[columns, places % self.num_rows], columns)
 
-    def _gather(self, rows: Array, columns: Array) -> Batch:
+    def _gather(self, rows: IntArray, columns: IntArray) -> Batch:
         length = self._length[rows % self.num_rows, columns]
         first = self._start[rows % self.num_rows, columns]
         offsets = np.arange(self.horizon + 1)[:, None]
@@ -199,7 +199,9 @@ class Replay:
             mask=mask,
         )
 
-    def _gather_obs(self, name: str, window: Array, first: Array, columns: Array) -> Tensor:
+    def _gather_obs(
+        self, name: str, window: IntArray, first: IntArray, columns: IntArray
+    ) -> Tensor:
         rows = self._obs[name]
         column = torch.from_numpy(columns).to(rows.device)
         if rows.dtype != torch.uint8:
@@ -266,6 +268,11 @@ class Replay:
                 raise DataError(
                     f"episode.obs.{name}: expected shape (T + 1, "
                     f"{', '.join(map(str, stored.shape[2:]))}), got {episode.obs[name].shape}"
+                )
+            if stored.dtype == torch.uint8 and episode.obs[name].dtype != np.uint8:
+                raise DataError(
+                    f"episode.obs.{name}: expected uint8, got {episode.obs[name].dtype}; "
+                    "pictures are whole grey levels from 0 to 255"
                 )
 
     def _enqueue(self, rows: Array, columns: Array, lengths: Array) -> None:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,8 +44,8 @@ class Learner:
         self.prior_optimizer = torch.optim.Adam(prior, lr=cfg.lr, eps=1e-5, fused=True)
         self._base_lrs = [g["lr"] for g in self._groups()]
         self._model_params, self._prior_params = encoder + others, prior
-        self._value_params = list(model.values.parameters())
-        self._target_params = list(self.target_values.parameters())
+        self._value_params: list[Tensor] = list(model.values.parameters())
+        self._target_params: list[Tensor] = list(self.target_values.parameters())
         self.scale = torch.ones((), device=generator.device)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
@@ -146,14 +147,14 @@ class Learner:
         return all(bool(p.isfinite().all()) for p in self._model_params + self._prior_params)
 
     def state(self) -> dict[str, Any]:
-        """Everything but the model's own weights, as a tree of arrays."""
+        """Everything but the model's own weights, as a tree of arrays of its own."""
         return {
             "target_values": {
-                k: v.cpu().numpy() for k, v in self.target_values.state_dict().items()
+                name: _to_array(value) for name, value in self.target_values.state_dict().items()
             },
             "optimizer": _adam_state(self.optimizer),
             "prior_optimizer": _adam_state(self.prior_optimizer),
-            "scale": self.scale.cpu().numpy(),
+            "scale": _to_array(self.scale),
             "generator": self.generator.get_state().numpy(),
         }
 
@@ -168,17 +169,23 @@ class Learner:
         self.generator.set_state(torch.from_numpy(state["generator"]))
 
 
+def _to_array(value: Tensor) -> np.ndarray:
+    """A copy, which later updates leave alone."""
+    return value.detach().cpu().numpy().copy()
+
+
 def _adam_state(optimizer: torch.optim.Adam) -> dict[str, Any]:
     return {
-        str(index): {key: value.cpu().numpy() for key, value in entry.items()}
+        str(index): {key: _to_array(value) for key, value in entry.items()}
         for index, entry in optimizer.state_dict()["state"].items()
     }
 
 
 def _load_adam_state(optimizer: torch.optim.Adam, state: Mapping[str, Any]) -> None:
     groups = optimizer.state_dict()["param_groups"]
+    # copied: the optimiser keeps and changes what it is given
     entries = {
-        int(index): {key: torch.from_numpy(value) for key, value in entry.items()}
+        int(index): {key: torch.tensor(value) for key, value in entry.items()}
         for index, entry in state.items()
     }
     optimizer.load_state_dict({"state": entries, "param_groups": groups})

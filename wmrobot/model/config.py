@@ -13,7 +13,7 @@ class ModelConfig:
         latent_dim: Z.
         mlp_dim: Width of dynamics, reward, value, prior and termination networks.
         enc_dim: Width of the state encoder.
-        num_enc_layers: Hidden layers of the state encoder.
+        num_enc_layers: Layers of the state encoder, the last one included.
         num_channels: Channels of the picture encoder.
         frame_stack: Newest frames that the picture encoder sees.
         simnorm_dim: Entries of one simplex of the latent.

@@ -17,7 +17,7 @@ _CONVOLUTIONS = ((7, 2), (5, 2), (3, 2), (3, 1))
 
 def make_state_encoder(cfg: ModelConfig, obs_dim: int) -> nn.Module:
     """MLP (..., O) -> (..., Z), layer-normed, not yet SimNormed."""
-    widths = [obs_dim, *[cfg.enc_dim] * cfg.num_enc_layers]
+    widths = [obs_dim, *[cfg.enc_dim] * (cfg.num_enc_layers - 1)]
     hidden = [NormedLinear(a, b) for a, b in pairwise(widths)]
     return nn.Sequential(*hidden, NormedLinear(widths[-1], cfg.latent_dim, activate=False))
 
@@ -45,7 +45,8 @@ class PictureEncoder(nn.Module):
         lead = picture.shape[:-3]
         x = picture.reshape(-1, *picture.shape[-3:])
         x = x.to(self.project.linear.weight.dtype) / 255 - 0.5
-        return self.project(self.convolutions(x).flatten(1)).unflatten(0, lead)  # type: ignore[no-any-return]
+        z: Tensor = self.project(self.convolutions(x).flatten(1))
+        return z.reshape(*lead, z.shape[-1])
 
 
 class Encoder(nn.Module):

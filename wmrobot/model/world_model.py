@@ -43,8 +43,9 @@ class ValueEnsemble(nn.Module):
     ) -> Tensor:
         """Logits (K, ..., M) of the chosen heads; `dropout_mask` is (K, n, width)."""
         x = torch.cat([z, action], dim=-1)
-        hidden = self.body(x.flatten(0, -2), heads, dropout_mask)
-        return self.head(hidden, heads).unflatten(1, x.shape[:-1])  # type: ignore[no-any-return]
+        hidden = self.body(x.reshape(-1, x.shape[-1]), heads, dropout_mask)
+        logits: Tensor = self.head(hidden, heads)
+        return logits.reshape(len(logits), *x.shape[:-1], logits.shape[-1])
 
 
 class WorldModel(nn.Module):
@@ -98,10 +99,10 @@ class WorldModel(nn.Module):
     def predict(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Next latent (..., Z) and reward logits (..., M)."""
         x = torch.cat([z, action], dim=-1)
-        dynamics, reward = self.transition(x.flatten(0, -2)).unbind(0)
+        dynamics, reward = self.transition(x.reshape(-1, x.shape[-1])).unbind(0)
         next_z = simnorm(self.dynamics_head(dynamics), self.cfg.simnorm_dim)
-        lead = x.shape[:-1]
-        return next_z.unflatten(0, lead), self.reward_head(reward).unflatten(0, lead)
+        logits: Tensor = self.reward_head(reward)
+        return next_z.reshape(z.shape), logits.reshape(*x.shape[:-1], logits.shape[-1])
 
     def termination_logit(self, z: Tensor) -> Tensor:
         """Logit (...,) that the decision which led to `z` ended the episode."""

@@ -22,11 +22,12 @@ class _Mish(torch.autograd.Function):
             # d gate / dx = e (e + 1) / half_n^2, where half_n = (n + 2) / 2
             slope = (e + 1).mul_(e).mul_(half).mul_(half).mul_(x).add_(gate)
             ctx.save_for_backward(slope)
-        return gate.mul_(x)
+        result: Tensor = gate.mul_(x)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (slope,) = ctx.saved_tensors
+        slope: Tensor = ctx.saved_tensors[0]
         return grads[0] * slope
 
 
@@ -36,7 +37,7 @@ def mish(x: Tensor) -> Tensor:
     Args:
         x: Any shape.
     """
-    result: Tensor = _Mish.apply(x)
+    result: Tensor = _Mish.apply(x)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -52,5 +53,6 @@ def simnorm(x: Tensor, group_dim: int) -> Tensor:
     """
     # torch's softmax over an axis of 8 takes 8 times as long on a CPU; the input is layer-normed
     # and stays far from the bounds
-    e = x.clamp(-_EXP_BOUND, _EXP_BOUND).exp().unflatten(-1, (-1, group_dim))
+    e = x.clamp(-_EXP_BOUND, _EXP_BOUND).exp()
+    e = e.reshape(*x.shape[:-1], x.shape[-1] // group_dim, group_dim)
     return (e / e.sum(dim=-1, keepdim=True)).flatten(-2)

@@ -7,7 +7,7 @@ from torch.nn import functional
 from wmrobot.nn.activations import mish
 
 INIT_STD = 0.02
-"""Of the truncated normal from which TD-MPC2 (Hansen et al. 2024, appendix) starts linear layers."""
+"""Of the truncated normal that TD-MPC2 (Hansen et al. 2024, appendix) starts linear layers from."""
 
 
 class StackedLinear(nn.Module):
@@ -34,7 +34,8 @@ class StackedLinear(nn.Module):
             x: Input, one block for each chosen layer or one for all.
             heads: (K,) indices of the layers to use; None uses all G.
         """
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         if heads is not None:
             weight, bias = weight[heads], bias[heads]
         if x.dim() == 2:
@@ -58,7 +59,8 @@ class StackedNormedLinear(nn.Module):
         x = self.linear(x, heads)
         if dropout_mask is not None:
             x = x * dropout_mask
-        weight, bias = self.norm_weight, self.norm_bias
+        weight: Tensor = self.norm_weight
+        bias: Tensor = self.norm_bias
         if heads is not None:
             weight, bias = weight[heads], bias[heads]
         x = functional.layer_norm(x, x.shape[-1:])

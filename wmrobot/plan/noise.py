@@ -25,7 +25,8 @@ def colour(white: Tensor, beta: float) -> Tensor:
         twice[-1] = 1.0
     weight = weight / ((twice * weight.square()).sum() / horizon).sqrt()
     spectrum = torch.fft.rfft(white, dim=-2) * weight.unsqueeze(-1)
-    return torch.fft.irfft(spectrum, n=horizon, dim=-2)
+    coloured: Tensor = torch.fft.irfft(spectrum, n=horizon, dim=-2)
+    return coloured
 
 
 def draw_noise(

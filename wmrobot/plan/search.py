@@ -39,7 +39,7 @@ def score(
 
 
 def propose_sequences(model: LatentModel, z: Tensor, noise: Tensor) -> Tensor:
-    """Action sequences of the policy prior, imagined from z (B, Z); shape of `noise` (B, P, H, A)."""
+    """Action sequences (B, P, H, A) of the policy prior from z (B, Z), `noise` of that shape."""
     _, num_prior, horizon, _ = noise.shape
     z = z.unsqueeze(1).expand(-1, num_prior, -1)
     actions = []

@@ -1,0 +1,328 @@
+"""`wmrobot bench`: counts that torch confirms, percentiles that are right, one document."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from wmrobot.app import bench_report, bench_timing
+from wmrobot.app.bench import Config
+from wmrobot.app.bench_flops import necessary_plan_flops, plan_flops, row_cost, update_flops
+from wmrobot.app.bench_report import busy_warning
+from wmrobot.app.bench_timing import Case, measure, summarise
+from wmrobot.app.cli import main
+from wmrobot.core.config import build
+from wmrobot.core.random import make_generator
+from wmrobot.data.batch import Batch
+from wmrobot.learn.config import LearnerConfig
+from wmrobot.learn.learner import Learner
+from wmrobot.model.config import ModelConfig
+from wmrobot.model.world_model import WorldModel
+from wmrobot.plan.config import IcemConfig, MppiConfig, PlannerConfig
+from wmrobot.plan.noise import draw_noise, empty_plan
+from wmrobot.plan.planner import make_planner
+
+STATE = {"state": (5,)}
+RGB = {"rgb": (3, 64, 64)}
+MODEL = ModelConfig(
+    latent_dim=24, mlp_dim=20, enc_dim=12, num_channels=4, num_q=3, num_bins=11, dropout=0.1
+)
+ACTION_DIM = 2
+CASE_KEYS = {
+    "part", "name", "shape", "timing", "unit", "per_call", "flops", "necessary_flops", "figures",
+    "per_s", "times_roofline",
+}  # fmt: skip
+HEADER = "case task B calls p50 ms p95 ms p99 ms rate GFLOP x roofline"
+TINY = [
+    "latent_dim=16",
+    "mlp_dim=8",
+    "num_samples=16",
+    "num_elites=4",
+    "planner.num_prior=2",
+    "batch_size=8",
+    "seconds=0.01",
+    "threads=1",
+]
+
+
+def make_model(obs_shapes: dict[str, tuple[int, ...]], *, episodic: bool) -> WorldModel:
+    return WorldModel(
+        MODEL, obs_shapes=obs_shapes, action_dim=ACTION_DIM, discount=0.99, episodic=episodic
+    )
+
+
+def draw_obs(obs_shapes: dict[str, tuple[int, ...]], *lead: int) -> dict[str, torch.Tensor]:
+    return {
+        name: torch.randn(*lead, *shape)
+        if len(shape) == 1
+        else torch.zeros(*lead, 3 * shape[0], *shape[1:], dtype=torch.uint8)
+        for name, shape in obs_shapes.items()
+    }
+
+
+WITHOUT_PRIOR = MppiConfig(horizon=1, iterations=2, num_samples=9, num_elites=3, num_prior=0)
+MPPI = MppiConfig(horizon=3, iterations=2, num_samples=9, num_elites=3, num_prior=4)
+ICEM = IcemConfig(horizon=2, iterations=3, num_samples=9, num_elites=4, num_prior=2)
+
+
+@pytest.mark.parametrize(
+    ("obs_shapes", "episodic", "planner"),
+    [
+        (STATE, False, WITHOUT_PRIOR),
+        (STATE, True, ICEM),
+        (RGB, False, MPPI),
+        (STATE | RGB, True, MPPI),
+    ],
+)
+def test_plan_takes_the_operations_that_torch_counts(
+    obs_shapes: dict[str, tuple[int, ...]], episodic: bool, planner: PlannerConfig
+) -> None:
+    model = make_model(obs_shapes, episodic=episodic)
+    noise = draw_noise(
+        planner,
+        batch=2,
+        action_dim=ACTION_DIM,
+        num_q=MODEL.num_q,
+        generator=make_generator(0, "noise"),
+    )
+    start = empty_plan(planner, batch=2, action_dim=ACTION_DIM, device=torch.device("cpu"))
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        z = model.encode(draw_obs(obs_shapes, 2))
+        make_planner(planner)(model, z, start, noise)
+    cost = row_cost(MODEL, obs_shapes=obs_shapes, action_dim=ACTION_DIM, episodic=episodic)
+    assert plan_flops(cost, planner, 2) == counter.get_total_flops()
+    assert necessary_plan_flops(cost, planner, 2) < plan_flops(cost, planner, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("obs_shapes", "episodic"), [(STATE, False), (STATE, True), (RGB, False), (STATE | RGB, True)]
+)
+def test_update_takes_the_operations_that_torch_counts(
+    obs_shapes: dict[str, tuple[int, ...]], episodic: bool
+) -> None:
+    horizon, size = 3, 4
+    model = make_model(obs_shapes, episodic=episodic)
+    learner = Learner(model, LearnerConfig(), make_generator(0, "learner"))
+    batch = Batch(
+        obs=draw_obs(obs_shapes, horizon + 1, size),
+        action=torch.zeros(horizon, size, ACTION_DIM),
+        reward=torch.zeros(horizon, size),
+        terminated=torch.zeros(horizon, size),
+        mask=torch.ones(horizon, size),
+    )
+    with FlopCounterMode(display=False) as counter:
+        learner.update(batch)
+    cost = row_cost(MODEL, obs_shapes=obs_shapes, action_dim=ACTION_DIM, episodic=episodic)
+    expected = update_flops(cost, num_q=MODEL.num_q, horizon=horizon, batch_size=size)
+    assert expected == counter.get_total_flops()
+
+
+def test_base_plan_needs_what_was_counted_by_hand() -> None:
+    # TD-MPC2's 5M model and 6 x 512 x H3 + 24: a prototype's exact algebra came to 31.6 GFLOP
+    cost = row_cost(ModelConfig(), obs_shapes={"state": (24,)}, action_dim=6, episodic=False)
+    assert necessary_plan_flops(cost, MppiConfig(), 1) / 1e9 == pytest.approx(31.6, rel=0.01)
+
+
+def test_percentiles_are_over_calls() -> None:
+    timing = summarise([i / 1e3 for i in range(100, 0, -1)])
+    assert timing.calls == 100
+    assert timing.min_ms == 1
+    assert timing.mean_ms == pytest.approx(50.5)
+    assert (timing.p50_ms, timing.p95_ms, timing.p99_ms) == pytest.approx((50.5, 95.05, 99.01))
+
+
+class Clock:
+    """Time that passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(bench_timing.time, "perf_counter", clock)
+    return clock
+
+
+def test_only_the_call_is_timed_and_its_inputs_are_fresh(clock: Clock) -> None:
+    made: list[object] = []
+    seen: list[object] = []
+
+    def prepare() -> object:
+        clock.now += 0.5
+        made.append(object())
+        return made[-1]
+
+    def call(inputs: object) -> None:
+        clock.now += 0.25 if len(seen) >= 2 else 10.0  # the first two are slow, and warm-up
+        seen.append(inputs)
+
+    timing = measure(prepare, call, seconds=15.0)
+    assert seen == made
+    assert len(seen) == len(set(map(id, seen)))
+    assert timing.calls == 20  # 0.75 s each, of which 0.25 s count
+    assert timing.min_ms == timing.p50_ms == timing.p99_ms == 250
+
+
+def test_a_slow_call_is_timed_five_times(clock: Clock) -> None:
+    def call(_: None) -> None:
+        clock.now += 60.0
+
+
+def test_roofline_is_the_time_of_the_necessary_products() -> None:
+    timing = summarise([0.02])
+    case = Case(
+        part="plan",
+        name="plan",
+        shape={},
+        timing=timing,
+        unit="plans",
+        per_call=8,
+        flops=4 * 10**9,
+        necessary_flops=10**9,
+    )
+    assert case.times_roofline(gflops=100.0) == pytest.approx(2.0)  # 10 ms would do
+    assert case.per_s == pytest.approx(400.0)
+    assert replace(case, necessary_flops=None).times_roofline(gflops=100.0) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["seconds=0"], "error: seconds: expected more than 0, got 0.0"),
+        (["parts=[]"], "error: parts: expected at least one, got none"),
+        (["plan_batches=[1,0]"], "error: plan_batches: expected each at least 1, got (1, 0)"),
+        (["env_tasks=[walker-wlak]"], "error: no task named 'walker-wlak'. Did you mean"),
+        (
+            ["resume=runs/x"],
+            "error: resume: expected it left out, as bench trains nothing, got runs/x",
+        ),
+        (["profile=nona"], "error: no profile named 'nona'. Did you mean 'nano'?"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_timed(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(expected)
+    assert err.count("\n") == 1
+
+
+def test_a_busy_machine_is_warned_about() -> None:
+    assert busy_warning(0.1) is None
+    assert busy_warning(1.25) == (
+        "warning: this machine is not idle (load average 1.25, expected at most 0.5): "
+        "the times will be too long; wait for it, or do not publish them"
+    )
+
+
+@pytest.fixture
+def small_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small products, an idle machine, and torch's threads put back in the end."""
+    monkeypatch.setitem(bench_timing.PRODUCT_SIZE, "cpu", 64)
+    monkeypatch.setattr(bench_report.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def run_json(words: list[str], capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main(["bench", *TINY, *words, "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)  # fails on anything beside one document
+    assert isinstance(document, dict)
+    return document
+
+
+def check_case(case: dict[str, Any]) -> None:
+    timing = case["timing"]
+    assert set(case) == CASE_KEYS
+    assert timing["calls"] >= 5
+    assert 0 < timing["min_ms"] <= timing["p50_ms"] <= timing["p95_ms"] <= timing["p99_ms"]
+    assert case["per_s"] == pytest.approx(1e3 * case["per_call"] / timing["mean_ms"])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_machine")
+def test_json_is_one_document_with_all_that_a_figure_needs(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = ["parts=[plan,update,env]", "plan_batches=[1,3]", "env_batches=[2]"]
+    document = run_json([*words, "env_tasks=[cartpole-swingup,qube2-swingup]"], capfd)
+    assert set(document) == {"schema", "kind", "made", "settings", "products", "cases"}
+    assert document["schema"] == 1
+    made = document["made"]
+    assert made["threads"] == 1
+    assert made["device"] == "cpu"
+    assert {"commit", "packages", "cpu", "date", "load_average", "renderer"} < set(made)
+    assert document["products"][0]["gflops"] == max(p["gflops"] for p in document["products"])
+    build(Config, document["settings"])  # reopens exactly
+
+    cases = document["cases"]
+    for case in cases:
+        check_case(case)
+    assert [(c["part"], c["name"], c["shape"]["task"], c["shape"]["B"]) for c in cases] == [
+        ("plan", "act", "walker-walk", 1),
+        ("plan", "plan", "walker-walk", 1),
+        ("plan", "act", "walker-walk", 3),
+        ("plan", "plan", "walker-walk", 3),
+        ("update", "sample", "walker-walk", 8),
+        ("update", "update", "walker-walk", 8),
+        ("env", "step", "cartpole-swingup", 2),
+        ("env", "step", "qube2-swingup", 2),
+    ]
+    plan, update, env = cases[0], cases[5], cases[6]
+    assert plan["shape"] | {"O_state": 24, "A": 6, "Z": 16, "N": 16} == plan["shape"]
+    assert plan["necessary_flops"] < plan["flops"]
+    rate = document["products"][0]["gflops"]
+    for case in (plan, update):
+        floor_ms = case["necessary_flops"] / rate / 1e6
+        assert case["times_roofline"] == pytest.approx(case["timing"]["p50_ms"] / floor_ms)
+    assert env["times_roofline"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_machine")
+def test_pictures_are_compared_with_exact_ones(capfd: pytest.CaptureFixture[str]) -> None:
+    document = run_json(["parts=[pixels]", "pixel_tasks=[cartpole-swingup]"], capfd)
+    assert document["products"] == []
+    modes = ["ray"] if document["made"]["renderer"] == "ray" else ["exact", "near", "fast", "ray"]
+    cases = document["cases"]
+    assert [(case["name"], case["shape"]["render"]) for case in cases] == [
+        (name, mode) for mode in modes for name in ("picture", "step")
+    ]
+    for case in cases:
+        check_case(case)
+    assert cases[0]["figures"]["mean_difference"] == 0
+    if len(modes) > 1:
+        assert cases[0]["figures"]["times_exact"] == 1
+        assert cases[2]["figures"]["mean_difference"] < 0.6  # near
+        assert cases[4]["figures"]["times_exact"] > 3  # fast
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_machine")
+def test_pixel_observations_are_timed_as_table(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["cartpole-swingup", "obs=rgb", "num_channels=2", "parts=[plan,update]"]
+    assert main(["bench", *words, *TINY, "plan_batches=[2]"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("plan:"))
+    assert "O_rgb=3x64x64" in lines[begin]
+    header, *rows = lines[begin + 1 : begin + 4]
+    assert " ".join(header.split()) == HEADER
+    assert [row.split()[:3] for row in rows] == [
+        ["act", "cartpole-swingup", "2"],
+        ["plan", "cartpole-swingup", "2"],
+    ]
+    ends = {row.index(" plans/s") for row in rows}
+    assert len(ends) == 1  # aligned

@@ -1,0 +1,86 @@
+"""Encoders: one per modality, fused before the simplex."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.doubles import TINY
+from wmrobot.core.errors import ConfigError
+from wmrobot.model.encoder import Encoder, PictureEncoder, make_state_encoder
+from wmrobot.nn.activations import simnorm
+
+SHAPES = {"state": (5,), "rgb": (6, 64, 64)}
+
+
+def observations(*lead: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "state": torch.randn(*lead, 5, generator=generator),
+        "rgb": torch.randint(0, 256, (*lead, 6, 64, 64), generator=generator, dtype=torch.uint8),
+    }
+
+
+@pytest.mark.parametrize("names", [["state"], ["rgb"], ["state", "rgb"]])
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+def test_latents_are_simplices_over_any_leading_axes(
+    names: list[str], lead: tuple[int, ...]
+) -> None:
+    encoder = Encoder(TINY, {name: SHAPES[name] for name in names})
+    z = encoder({name: value for name, value in observations(*lead).items() if name in names})
+    assert z.shape == (*lead, TINY.latent_dim)
+    groups = z.unflatten(-1, (-1, TINY.simnorm_dim))
+    torch.testing.assert_close(groups.sum(dim=-1), torch.ones(groups.shape[:-1]))
+    assert (z > 0).all()
+
+
+def test_modalities_are_summed_before_the_simplex() -> None:
+    encoder = Encoder(TINY, SHAPES)
+    obs = observations(3)
+    total = encoder.parts["state"](obs["state"]) + encoder.parts["rgb"](obs["rgb"])
+    torch.testing.assert_close(encoder(obs), simnorm(total, TINY.simnorm_dim))
+
+
+def test_every_modality_matters() -> None:
+    encoder = Encoder(TINY, SHAPES)
+    obs = observations(3)
+    z = encoder(obs)
+    assert not encoder({**obs, "state": obs["state"] + 1}).allclose(z)
+    assert not encoder({**obs, "rgb": 255 - obs["rgb"]}).allclose(z)
+
+
+def test_order_of_modalities_does_not_matter() -> None:
+    backwards = dict(reversed(SHAPES.items()))
+    assert list(Encoder(TINY, SHAPES).state_dict()) == list(Encoder(TINY, backwards).state_dict())
+
+
+def test_grey_levels_become_minus_a_half_to_a_half() -> None:
+    encoder = PictureEncoder(TINY, (1, 64, 64))
+    seen: list[torch.Tensor] = []
+    encoder.convolutions = nn.Sequential(Spy(seen), *encoder.convolutions)
+    encoder(torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1).expand(2, 1, 64, 64))
+    assert seen[0][0].unique().tolist() == [-0.5]
+    assert seen[0][1].unique().tolist() == [0.5]
+
+
+class Spy(nn.Module):
+    def __init__(self, seen: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(x)
+        return x
+
+
+def test_other_picture_sizes_fit_and_too_small_ones_are_refused() -> None:
+    encoder = PictureEncoder(TINY, (3, 84, 100))
+    assert encoder(torch.zeros(2, 3, 84, 100, dtype=torch.uint8)).shape == (2, 16)
+    with pytest.raises(ConfigError, match=r"^image_size: expected pictures of .*got \(20, 64\)$"):
+        PictureEncoder(TINY, (3, 20, 64))
+
+
+def test_state_encoder_ends_in_a_norm() -> None:
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    z = make_state_encoder(TINY, 5)(x)
+    torch.testing.assert_close(z.mean(dim=-1), torch.zeros(4), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(z.var(dim=-1, correction=0), torch.ones(4), atol=0.2, rtol=0.0)

@@ -1,0 +1,163 @@
+"""Ship the median of several finished runs of one task: its weights, its card, all their curves.
+
+    .venv/bin/python tools/ship_controller.py runs/final/walker-walk/seed1 .../seed2 .../seed3
+
+Every run's last checkpoint is evaluated afresh (20 deterministic episodes); the one whose mean is
+the median is copied to `assets/controllers/<task>/`. The runs' own evaluations go to
+`benchmarks/results/learning/<obs>/<task>.csv` and `.png`.
+"""
+
+import argparse
+import csv
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wmrobot.app.config import load
+from wmrobot.app.controllers import (
+    KIND,
+    SCHEMA,
+    Card,
+    find_controller,
+    read_controller,
+    save_controller,
+)
+from wmrobot.app.device import keep_freed_memory
+from wmrobot.app.evaluation import evaluate
+from wmrobot.app.plots import Curve, curve_png
+from wmrobot.app.settings import TrainConfig
+from wmrobot.core.config import flatten, to_plain
+from wmrobot.core.files import read_json, replace_folder, seal
+from wmrobot.model.world_model import WorldModel
+
+ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = ("step", "reward", "seed", "profile", "machine", "wall_clock_s", "commit")
+EPISODES, SEED = 20, 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One finished run and its evaluation."""
+
+    run: Path
+    model: WorldModel
+    card: Card
+    settings: dict[str, Any]
+    summary: dict[str, Any]
+    returns: list[float]
+    successes: int
+
+    @property
+    def mean(self) -> float:
+        """Mean return of the last checkpoint."""
+        return float(np.mean(self.returns))
+
+
+def main() -> int:
+    """Evaluate, choose, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    keep_freed_memory()
+    results = [measure(run) for run in parser.parse_args().runs]
+    tasks = {result.card.task.name for result in results}
+    if len(tasks) != 1:
+        print(f"error: expected runs of one task, got {sorted(tasks)}", file=sys.stderr)
+        return 2
+    chosen = sorted(results, key=lambda result: result.mean)[(len(results) - 1) // 2]
+    write_curves(results)
+    target = ROOT / "assets" / "controllers" / chosen.card.task.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(folder: Path) -> None:
+        save_controller(folder, chosen.model, chosen.card)
+        (folder / "CARD.md").write_text(describe(chosen, results))
+        seal(folder, {"kind": KIND, "schema": SCHEMA})
+
+    replace_folder(target, write)
+    print(describe(chosen, results))
+    return 0
+
+
+def measure(run: Path) -> Result:
+    """Evaluate the last checkpoint of one run."""
+    model, card = read_controller(find_controller(task=None, run=str(run)), torch.device("cpu"))
+    rollout = evaluate(model.eval(), card, episodes=EPISODES, seed=SEED)
+    return Result(
+        run=run,
+        model=model,
+        card=card,
+        settings=read_json(run / "run.json")["settings"],
+        summary=read_json(run / "summary.json"),
+        returns=[episode.reward for episode in rollout.episodes],
+        successes=sum(episode.success for episode in rollout.episodes),
+    )
+
+
+def command(result: Result) -> str:
+    """The command line that trained it: what differs from the profile's settings."""
+    settings = result.settings
+    words = [f"task={settings['task']}", f"profile={settings['profile']}"]
+    usual = dict(flatten(to_plain(load(TrainConfig, words))))
+    given = {k: v for k, v in flatten(settings) if v != usual.get(k) and k != "run"}
+    words += [f"{name}={value}" for name, value in given.items()]
+    return f"wmrobot train {shlex.join(words)}"
+
+
+def describe(chosen: Result, results: list[Result]) -> str:
+    """The card that people read."""
+    spec, made = chosen.card.task, chosen.card.made
+    rows = "\n".join(
+        f"| {r.settings['seed']}{' (shipped)' if r is chosen else ''} | {r.mean:.1f} | "
+        f"{min(r.returns):.1f} | {r.successes} of {EPISODES} | {r.summary['seconds'] / 60:.1f} |"
+        for r in results
+    )
+    size = sum(p.numel() for p in chosen.model.parameters())
+    return f"""# {spec.name}
+
+A planner in a learned model of {size:,} parameters (profile `{chosen.settings["profile"]}`), for
+{1 / spec.control_dt:.0f} decisions a second, observations `{chosen.card.obs}`.
+
+    {command(chosen)}
+
+- Trained for {chosen.summary["decisions"]:,} decisions ({chosen.summary["updates"]:,} updates), at
+  commit `{made["commit"]}`, on {made["machine"]}, {made["threads"]} thread(s) of torch.
+- Seeds were fixed beforehand; the shipped one is the median by the mean return of the last
+  checkpoint over {EPISODES} deterministic episodes, all seeds below. Minutes are wall-clock.
+
+| seed | mean return | lowest | successes | minutes |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def write_curves(results: list[Result]) -> None:
+    """Evaluations during training of every run, as CSV and PNG."""
+    first = results[0]
+    folder = ROOT / "benchmarks" / "results" / "learning" / first.card.obs
+    folder.mkdir(parents=True, exist_ok=True)
+    name, repeat = first.card.task.name, first.card.task.action_repeat
+    tables = [np.loadtxt(r.run / "eval.csv", delimiter=",", skiprows=1, ndmin=2) for r in results]
+    with (folder / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for result, table in zip(results, tables, strict=True):
+            made, settings = result.card.made, result.settings
+            facts = [settings["seed"], settings["profile"], made["machine"]]
+            facts += [result.summary["seconds"], made["commit"]]
+            writer.writerows([[int(step), reward, *facts] for step, reward in table])
+    shortest = min(len(table) for table in tables)
+    curve = Curve(
+        label=f"{first.settings['profile']}, {len(results)} seeds",
+        decisions=tables[0][:shortest, 0] / repeat,
+        returns=np.stack([table[:shortest, 1] for table in tables]),
+    )
+    (folder / f"{name}.png").write_bytes(curve_png([curve], title=name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
