@@ -1,5 +1,7 @@
 """What every test shares."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -16,6 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products; torch is not imported yet
     settings.load_profile("soak" if config.getoption("--soak") else "default")
 
 

@@ -130,7 +130,8 @@ def test_checkpoint_of_another_task_is_refused(tmp_path: Path) -> None:
     assert play(other, tmp_path / "run")
     checkpoint = checkpoint_folders(tmp_path / "run")[-1]
     assert refusal(checkpoint) == (
-        f"{checkpoint}: of another task: expected name={CART}, got {COUNTER}"
+        f"{checkpoint}: expected a checkpoint of this run's task, with name={CART}, got {COUNTER}; "
+        "put that back as it was, or start a new run with init="
     )
 
 
@@ -141,8 +142,8 @@ def test_checkpoint_of_other_settings_is_refused(checkpoint: Path, tmp_path: Pat
     ):
         trainer.resume(checkpoint)
     assert str(caught.value) == (
-        f"{checkpoint}: saved with steps=24, but the run's settings now say 30; put that back, or "
-        "start a new run with init="
+        f"{checkpoint}: expected a checkpoint of this run's settings, with steps=30, got 24; "
+        "put that back as it was, or start a new run with init="
     )
 
 
@@ -191,7 +192,7 @@ def test_no_space_left_keeps_the_last_good_checkpoint_and_nothing_half_written(
     with opened(CFG, run) as trainer:
         for _ in range(3):
             trainer._advance()
-            trainer._learn()
+            trainer._settle()
         before = snapshot_of(run)
         for writes in range(7):  # replay 2, controller 2, training 2, manifest 1
             with monkeypatch.context() as patch:

@@ -1,5 +1,8 @@
 """Closed loop: what it remembers, what it refuses, and that it can be broken off anywhere."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -14,6 +17,8 @@ from wmrobot.core.random import make_generator
 from wmrobot.core.spec import Obs
 from wmrobot.core.types import LatentModel
 from wmrobot.plan.config import MppiConfig, PlannerConfig
+from wmrobot.plan.noise import draw_noise
+from wmrobot.plan.planner import make_planner
 
 SMALL = {"iterations": 3, "num_samples": 64, "num_elites": 8, "num_prior": 4}
 PIXELS = {"rgb": (3, 64, 64), "state": (5,)}
@@ -61,7 +66,7 @@ def observations(batch: int, seed: int) -> Obs:
 @each_planner
 @pytest.mark.parametrize("batch", [1, 3])
 def test_drives_a_point_mass_home(cfg: PlannerConfig, batch: int) -> None:
-    controller = point_mass(cfg)
+    controller = point_mass(replace(cfg, iterations=6, num_samples=128))
     position = np.random.default_rng(0).uniform(-2, 2, (batch, 2)).astype(np.float32)
     for _ in range(6):
         action = controller.act({"state": position})
@@ -124,59 +129,60 @@ def test_exploration_adds_noise_within_range() -> None:
     np.testing.assert_array_equal(calm, controller.plan.mean[:, 0].numpy())
 
 
-def test_plans_are_warm_started() -> None:
-    cfg = MppiConfig(**{**SMALL, "iterations": 1, "num_samples": 24, "num_prior": 0})
-    errors = np.zeros((40, 3))
-    for seed in range(40):
-        controller = point_mass(cfg)
-        controller.generator.manual_seed(seed)
-        for tick in range(3):  # the robot stands still: the answer stays the same, at H - tick
-            controller.act(state((0.0, 0.0)))
-            errors[seed, tick] = controller.plan.mean[0, 0].abs().mean()
-    assert errors[:, 1:].mean() < errors[:, 0].mean()
+def test_every_plan_starts_from_the_last_one() -> None:
+    controller = point_mass()
+    obs = state((0.5, -0.5), (0.1, 0.9))
+    controller.act(obs)
+    controller.reset(np.array([1]))
+    last = controller.plan
+    assert last.valid.tolist() == [True, False]
+    generator = controller.generator.clone_state()
+    noise = draw_noise(controller.cfg, batch=2, action_dim=2, num_q=2, generator=generator)
+    controller.act(obs)
+    expected = make_planner(controller.cfg)(
+        PointMass(), torch.from_numpy(obs["state"]), last, noise
+    )
+    assert all(a.equal(b) for a, b in zip(controller.plan, expected, strict=True))
+
+
+class Recording(PointMass):
+    """A model that keeps the pictures it is asked to encode."""
+
+    def __init__(self, model: LatentModel) -> None:
+        self.model, self.seen = model, list[torch.Tensor]()
+        self.step, self.value, self.propose = model.step, model.value, model.propose
+
+    def encode(self, obs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        self.seen.append(obs["rgb"])
+        return self.model.encode(obs)
 
 
 def test_pictures_are_stacked_as_they_come() -> None:
     controller = learned(MppiConfig(**SMALL), PIXELS)
-    model, seen = controller.model, []
-
-    class Spy(PointMass):
-        def encode(self, obs: object) -> torch.Tensor:
-            seen.append(obs["rgb"])  # type: ignore[index]
-            return model.encode(obs)  # type: ignore[arg-type]
-
-        def __getattribute__(self, name: str) -> object:
-            return (object if name == "encode" else model).__getattribute__(
-                *((self, name) if name == "encode" else (name,))
-            )
-
-    controller.model = Spy()
+    controller.model = recording = Recording(controller.model)
     first, second = observations(2, 0), observations(2, 1)
     controller.act(first)
     controller.act(second)
     controller.reset(np.array([0]))
     controller.act(second)
-    frames = [torch.from_numpy(obs["rgb"]) for obs in (first, second)]
-    assert seen[0].equal(torch.cat([frames[0], frames[0]], dim=1))
-    assert seen[1].equal(torch.cat([frames[0], frames[1]], dim=1))
-    assert seen[2].equal(torch.cat([frames[1], frames[1]], dim=1))
+    a, b = (torch.from_numpy(obs["rgb"]) for obs in (first, second))
+    assert recording.seen[0].equal(torch.cat([a, a], dim=1))
+    assert recording.seen[1].equal(torch.cat([a, b], dim=1))
+    assert recording.seen[2].equal(torch.cat([b, b], dim=1))
 
 
 @pytest.mark.parametrize("ticks", [0, 2])
-def test_goes_on_bit_for_bit_from_a_saved_state(ticks: int, tmp_path: "object") -> None:
-    from pathlib import Path
-
-    folder = Path(str(tmp_path))
+def test_goes_on_bit_for_bit_from_a_saved_state(ticks: int, tmp_path: Path) -> None:
     cfg = MppiConfig(**SMALL)
     controller = learned(cfg, PIXELS)
     for tick in range(ticks):
         controller.act(observations(2, tick), explore=True)
         controller.reset(np.array([tick]))
     state = controller.state()
-    save_tree(folder, "controller", state)
+    save_tree(tmp_path, "controller", state)
     expected = [controller.act(observations(2, tick), explore=True) for tick in (5, 6, 7)]
     controller.reset(np.array([1]))
-    for source in (state, load_tree(folder, "controller")):
+    for source in (state, load_tree(tmp_path, "controller")):
         again = learned(cfg, PIXELS)
         again.generator.manual_seed(99)
         again.load_state(source)

@@ -22,7 +22,8 @@ from wmrobot.core.seeds import derive_seed
 from wmrobot.core.spec import Obs, Step, TaskSpec
 from wmrobot.core.types import PlanNoise
 from wmrobot.data.batch import Batch
-from wmrobot.data.replay import Replay, memory_budget
+from wmrobot.data.memory import memory_budget
+from wmrobot.data.replay import Replay
 from wmrobot.envs.registry import make_env
 from wmrobot.learn.learner import Learner
 from wmrobot.model.world_model import WorldModel

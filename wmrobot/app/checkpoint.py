@@ -16,6 +16,7 @@ from wmrobot.app.controllers import (
     checkpoint_folders,
     save_controller,
 )
+from wmrobot.core.config import flatten
 from wmrobot.core.errors import CheckpointError
 from wmrobot.core.files import (
     MANIFEST,
@@ -154,3 +155,21 @@ def read_training(folder: Path) -> dict[str, Any]:
     """
     unseal(folder, KIND, SCHEMA, with_shared=True)
     return load_tree(folder, TRAINING)
+
+
+def refuse_another(
+    folder: Path, what: str, saved: Mapping[str, Any], own: Mapping[str, Any]
+) -> None:
+    """Refuse a checkpoint whose task, settings or data are not the run's.
+
+    Raises:
+        CheckpointError: They differ; the message names the first difference.
+    """
+    theirs, ours = dict(flatten(saved)), dict(flatten(own))
+    for name in dict.fromkeys([*ours, *theirs]):
+        if theirs.get(name) != ours.get(name):
+            raise CheckpointError(
+                f"{folder}: expected a checkpoint of this run's {what}, with "
+                f"{name}={ours.get(name)}, got {theirs.get(name)}; put that back as it was, or "
+                "start a new run with init="
+            )

@@ -50,17 +50,17 @@ VERBS: Mapping[str, Verb] = {
         module="wmrobot.app.train",
         summary="Learn a world model of a task, and to plan in it.",
         examples=(
-            "wmrobot train cartpole-swingup profile=nano",
+            "wmrobot train cartpole-swingup profile=nano run=runs/cartpole",
             "wmrobot train path/to/my_robot.py:reach seed=3",
             "wmrobot train reacher-hard planner=cem planner.horizon=5",
-            "wmrobot train resume=runs/cartpole-swingup",
+            "wmrobot train resume=runs/cartpole",
         ),
     ),
     "evaluate": Verb(
         module="wmrobot.app.evaluate",
         summary="Measure a trained controller, or what it is compared with, over whole episodes.",
         examples=(
-            "wmrobot evaluate run=runs/cartpole-swingup",
+            "wmrobot evaluate run=runs/cartpole",
             "wmrobot evaluate walker-walk agent=prior --json",
         ),
         has_json=True,
@@ -72,7 +72,7 @@ VERBS: Mapping[str, Verb] = {
             "wmrobot demo",
             "wmrobot demo qube2-swingup",
             "wmrobot demo walker-walk agent=zero",
-            "wmrobot demo run=runs/cartpole-swingup view=true",
+            "wmrobot demo run=runs/cartpole view=true",
         ),
     ),
     "bench": Verb(
@@ -84,7 +84,7 @@ VERBS: Mapping[str, Verb] = {
     "info": Verb(
         module="wmrobot.app.info",
         summary="Tell versions, device and renderer, or what a controller was made for.",
-        examples=("wmrobot info", "wmrobot info run=runs/cartpole-swingup --json"),
+        examples=("wmrobot info", "wmrobot info run=runs/cartpole --json"),
         has_json=True,
     ),
 }

@@ -63,7 +63,8 @@ class Config:
         on_linux = sys.platform.startswith("linux")
         if self.view and on_linux and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
             raise ConfigError(
-                "view=true needs a display, and there is none; films are written anyway"
+                "view: expected a display, but neither DISPLAY nor WAYLAND_DISPLAY is set; "
+                "leave it out and look at the films that are written"
             )
 
 

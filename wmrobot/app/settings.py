@@ -5,7 +5,7 @@ from typing import Literal
 
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.spec import ObsMode
-from wmrobot.data.replay import ReplayConfig
+from wmrobot.data.memory import ReplayConfig
 from wmrobot.envs.task import RenderMode
 from wmrobot.learn.config import LearnerConfig
 from wmrobot.model.config import ModelConfig

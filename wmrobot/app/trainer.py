@@ -15,9 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmrobot.app.checkpoint import ReplayChunks, describe_kept, read_training, save_checkpoint
+from wmrobot.app.checkpoint import (
+    ReplayChunks,
+    describe_kept,
+    read_training,
+    refuse_another,
+    save_checkpoint,
+)
 from wmrobot.app.controllers import (
     Card,
+    checkpoint_folders,
     load_weights,
     locate_controller,
     make_controller,
@@ -29,14 +36,15 @@ from wmrobot.app.logs import Logs
 from wmrobot.app.progress import Counters, Progress
 from wmrobot.app.recorded import count_rows, deal
 from wmrobot.app.settings import TrainConfig
-from wmrobot.core.config import flatten, to_plain
-from wmrobot.core.errors import CheckpointError, ObservationError, TrainingError
+from wmrobot.core.config import to_plain
+from wmrobot.core.errors import ObservationError, TrainingError
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.core.spec import FloatArray
 from wmrobot.data.batch import Batch
 from wmrobot.data.episodes import write_episode
-from wmrobot.data.replay import Replay, memory_budget
+from wmrobot.data.memory import memory_budget
+from wmrobot.data.replay import Replay
 from wmrobot.envs.registry import task_info
 from wmrobot.envs.vector import VectorEnv
 from wmrobot.learn.learner import Learner
@@ -151,7 +159,10 @@ class Trainer:
         """
         state = read_training(checkpoint)
         model, card = read_controller(checkpoint, self.device)
-        self._check_same(checkpoint, card, state)
+        rows = {"num_rows": self.replay.num_rows}
+        refuse_another(checkpoint, "task", to_plain(card.task), to_plain(self.card.task))
+        refuse_another(checkpoint, "settings", state["settings"], to_plain(self.cfg))
+        refuse_another(checkpoint, "data", {"num_rows": state["num_rows"]}, rows)
         self.model.load_state_dict(model.state_dict())
         self.learner.load_state(state["learner"])
         self.controller.load_state(state["controller"])
@@ -167,22 +178,6 @@ class Trainer:
             self._restore_env(state["env"])
         is_settled = self.counters.settled == self.counters.decisions
         self.logs.cut(state["logs"], purge_step=self._env_steps + is_settled)
-
-    def _check_same(self, checkpoint: Path, card: Card, state: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint of another task, or of other settings than the run's."""
-        if card.task != self.card.task:
-            ours, theirs = to_plain(self.card.task), to_plain(card.task)
-            name = next(key for key in ours if ours[key] != theirs[key])
-            raise CheckpointError(
-                f"{checkpoint}: of another task: expected {name}={ours[name]}, got {theirs[name]}"
-            )
-        ours, theirs = dict(flatten(to_plain(self.cfg))), dict(flatten(state["settings"]))
-        for name in sorted(ours.keys() | theirs.keys()):
-            if ours.get(name) != theirs.get(name):
-                raise CheckpointError(
-                    f"{checkpoint}: saved with {name}={theirs.get(name)}, but the run's settings "
-                    f"now say {ours.get(name)}; put that back, or start a new run with init="
-                )
 
     def _restore_env(self, snapshot: Mapping[str, Any]) -> None:
         self._obs = self.env.restore(snapshot)
@@ -339,6 +334,7 @@ class Trainer:
             self._refuse_to_go_on()
         training = {
             "settings": to_plain(self.cfg),
+            "num_rows": self.replay.num_rows,
             "learner": self.learner.state(),
             "controller": self.controller.state(),
             "env": {} if self.cfg.offline else self.env.snapshot(),
@@ -358,10 +354,11 @@ class Trainer:
         )
 
     def _refuse_to_go_on(self) -> NoReturn:
+        start = f"with init={self.run} and" if checkpoint_folders(self.run) else "with"
         raise TrainingError(
-            f"losses or weights are not finite after {self.counters.updates} updates; expected "
-            f"finite ones. {describe_kept(self.run)}; start a new run with a learner.lr below "
-            f"{self.cfg.learner.lr}, from that checkpoint with init="
+            f"losses or weights are not finite after {self.counters.updates} updates. "
+            f"{describe_kept(self.run)}; start a new run {start} a learner.lr below "
+            f"{self.cfg.learner.lr}"
         )
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from safetensors.numpy import save as dump_arrays
 
 from wmrobot.core.errors import DataError
 from wmrobot.core.files import write_atomic
-from wmrobot.core.spec import FloatArray, Obs
+from wmrobot.core.spec import Array, FloatArray, Obs
 
 FORMAT = "wmrobot-episode-1"
 
@@ -47,7 +47,8 @@ class Episode:
         for name, value in self.obs.items():
             if len(value) != length + 1:
                 raise DataError(f"episode.obs.{name}: expected {length + 1} rows, got {len(value)}")
-        values = {"action": self.action, "reward": self.reward, **self.obs}
+        values: dict[str, Array] = {"action": self.action, "reward": self.reward}
+        values |= {f"obs.{name}": value for name, value in self.obs.items()}
         for name, value in values.items():
             if not np.isfinite(value).all():
                 raise DataError(f"episode.{name}: expected finite values, got NaN or Inf")

@@ -1,47 +1,22 @@
 """Replay memory: one ring of rows per environment, one stored copy of every frame.
 
 An episode of T decisions takes T + 1 rows: each holds an observation and what was done there; the
-last holds no action. A decision can be sampled as soon as it is written. Rows are counted from the
-first ever written (`head`), and live in slot `row % num_rows`.
+last holds no action. A decision can be sampled as soon as it is written.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
-from wmrobot.core.errors import ConfigError, DataError
+from wmrobot.core.errors import DataError
 from wmrobot.core.spec import Array, BoolArray, FloatArray, IntArray, Obs, Step
 from wmrobot.data.batch import Batch
 from wmrobot.data.episodes import Episode
-
-_HOST_SHARE = 0.6  # of the memory free at the start; the rest is for the model and the simulator
-_TORCH_DTYPE = {"state": torch.float32, "rgb": torch.uint8}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplayConfig:
-    """Size and place of the memory.
-
-    Attributes:
-        buffer_size: Decisions kept, over all environments; never more than the run takes.
-        storage: `host` keeps rows in main memory, `device` beside the model.
-        budget_gb: Most memory to take [GB]; 0 means 60% of what is free.
-    """
-
-    buffer_size: int = 1_000_000
-    storage: Literal["host", "device"] = "host"
-    budget_gb: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.buffer_size < 1:
-            raise ConfigError(f"buffer_size: expected at least 1, got {self.buffer_size}")
-        if self.budget_gb < 0:
-            raise ConfigError(f"budget_gb: expected at least 0, got {self.budget_gb}")
+from wmrobot.data.memory import TORCH_DTYPE, row_bytes
+from wmrobot.data.windows import Windows
 
 
 class Replay:
@@ -77,40 +52,39 @@ class Replay:
         # a row more for each episode's last observation, and enough to hold one window at least
         self.num_rows = max(-(-capacity // num_envs) + horizon + frame_stack, 4 * horizon)
         self.num_rows += self.num_rows // 100
-        self.num_bytes = self.num_rows * num_envs * row_bytes(obs_shapes, action_dim)
+        bytes_a_row = num_envs * row_bytes(obs_shapes, action_dim)
+        self.num_bytes = self.num_rows * bytes_a_row
         if budget_bytes is not None and self.num_bytes > budget_bytes:
+            most = budget_bytes // bytes_a_row  # rows that would fit
+            fitting = (most * 100 // 101 - horizon - frame_stack) * num_envs
+            can_shrink = fitting > 0 and most >= 4 * horizon
+            lower = f"lower replay.buffer_size to {fitting} or " if can_shrink else ""
             raise DataError(
                 f"replay of {capacity:,} decisions needs {self.num_bytes / 1e9:.2f} GB, expected "
-                f"at most {budget_bytes / 1e9:.2f} GB; lower replay.buffer_size to "
-                f"{int(capacity * budget_bytes / self.num_bytes):,} or raise replay.budget_gb"
+                f"at most {budget_bytes / 1e9:.2f} GB; {lower}raise replay.budget_gb"
             )
         rows = (self.num_rows, num_envs)
         self._obs = {
-            name: torch.zeros(*rows, *shape, dtype=_TORCH_DTYPE[name], device=device)
+            name: torch.zeros(*rows, *shape, dtype=TORCH_DTYPE[name], device=device)
             for name, shape in obs_shapes.items()
         }
         self._action = torch.zeros(*rows, action_dim, device=device)
         self._reward = torch.zeros(rows, device=device)
         self._terminated = torch.zeros(rows, device=device)
-        self._start = np.zeros(rows, dtype=np.int64)  # first row of the episode that a row is in
-        # decisions in the window that starts at a row; 0 where none does yet
-        self._length = np.zeros(rows, dtype=np.int64)
-        self._head = np.zeros(num_envs, dtype=np.int64)  # rows written so far
-        self._queue = np.zeros((num_envs, self.num_rows), dtype=np.int64)  # rows with a window
-        self._first = np.zeros(num_envs, dtype=np.int64)  # oldest and newest place in the queue
-        self._last = np.zeros(num_envs, dtype=np.int64)
-        self._columns = np.arange(num_envs)
+        self._windows = Windows(
+            num_rows=self.num_rows, num_envs=num_envs, horizon=horizon, frame_stack=frame_stack
+        )
 
     @property
     def num_samples(self) -> int:
         """Subsequences that can be drawn now."""
-        return int((self._last - self._first).sum())
+        return self._windows.count
 
-    def start(self, obs: Obs, columns: Array | None = None) -> None:
+    def start(self, obs: Obs, columns: IntArray | None = None) -> None:
         """Open an episode in the given environments (all by default) with observations (B, ...)."""
-        columns = self._columns if columns is None else columns
-        self._start[self._head[columns] % self.num_rows, columns] = self._head[columns]
+        columns = self._windows.columns if columns is None else columns
         self._write_obs(obs, columns)
+        self._windows.open(columns)
 
     def add(self, action: FloatArray, step: Step) -> None:
         """Write one decision of every environment, and open the next episode where one ended.
@@ -120,7 +94,12 @@ class Replay:
             step: What came of it.
         """
         self._record(
-            self._columns, action, step.reward, step.terminated, step.final_obs, step.ended
+            self._windows.columns,
+            action,
+            step.reward,
+            step.terminated,
+            step.final_obs,
+            step.ended,
         )
         ended = np.flatnonzero(step.ended)
         if len(ended):
@@ -152,11 +131,12 @@ class Replay:
 
         To be asked right after the `add` that finished it.
         """
-        last = int(self._head[column]) - 2  # the newest row has opened the next episode
-        first = self._start[last % self.num_rows, column]
-        if first < self._head[column] - self.num_rows:
+        columns = np.array([column])
+        last = self._windows.head[columns] - 2  # the newest row has opened the next episode
+        first = self._windows.start(last, columns)
+        if first[0] < self._windows.oldest[column]:
             return None
-        slots = torch.from_numpy(np.arange(first, last + 1) % self.num_rows)
+        slots = torch.from_numpy(np.arange(first[0], last[0] + 1) % self.num_rows)
 
         def take(stored: Tensor) -> Any:
             return stored[slots, column].cpu().numpy()
@@ -174,17 +154,11 @@ class Replay:
         Raises:
             DataError: Nothing can be sampled yet.
         """
-        counts = np.cumsum(self._last - self._first)
-        if counts[-1] == 0:
-            raise DataError(f"replay holds no {self.horizon} decisions in a row yet; collect more")
-        drawn = generator.integers(counts[-1], size=batch_size)
-        columns = np.searchsorted(counts, drawn, side="right")
-        places = drawn - np.concatenate([[0], counts[:-1]])[columns] + self._first[columns]
-        return self._gather(self._queue[columns, places % self.num_rows], columns)
+        return self._gather(*self._windows.draw(generator, batch_size))
 
     def _gather(self, rows: IntArray, columns: IntArray) -> Batch:
-        length = self._length[rows % self.num_rows, columns]
-        first = self._start[rows % self.num_rows, columns]
+        length = self._windows.length(rows, columns)
+        first = self._windows.start(rows, columns)
         offsets = np.arange(self.horizon + 1)[:, None]
         window = rows + np.minimum(offsets, length)  # (H + 1, B), the last observation repeated
         device = self._action.device
@@ -213,44 +187,29 @@ class Replay:
 
     def _record(
         self,
-        columns: Array,
+        columns: IntArray,
         action: FloatArray,
         reward: FloatArray,
         terminated: BoolArray,
         final_obs: Obs,
         ended: BoolArray,
     ) -> None:
-        slots = (self._head[columns] - 1) % self.num_rows
+        slots = (self._windows.head[columns] - 1) % self.num_rows
         self._put(self._action, slots, columns, action)
         self._put(self._reward, slots, columns, reward)
         self._put(self._terminated, slots, columns, terminated)
-        self._start[self._head[columns] % self.num_rows, columns] = self._start[slots, columns]
         self._write_obs(final_obs, columns)
-        self._admit(columns, ended)
+        self._windows.follow(columns, ended)
 
     def _put(self, target: Tensor, slots: Array, columns: Array, value: Array) -> None:
         target[torch.from_numpy(slots), torch.from_numpy(columns)] = torch.from_numpy(
             np.ascontiguousarray(value)
         ).to(target)
 
-    def _write_obs(self, obs: Obs, columns: Array) -> None:
-        slots = self._head[columns] % self.num_rows
+    def _write_obs(self, obs: Obs, columns: IntArray) -> None:
+        slots = self._windows.head[columns] % self.num_rows
         for name, rows in self._obs.items():
             self._put(rows, slots, columns, obs[name])
-        self._length[slots, columns] = 0
-        self._head[columns] += 1
-        self._retire(columns)
-
-    def _admit(self, columns: Array, ended: BoolArray) -> None:
-        """Let windows be sampled that the newest row completes, or that an end cuts short."""
-        last = self._head[columns] - 1
-        first = self._start[last % self.num_rows, columns]
-        whole = last - self.horizon >= first
-        rows = (last - self.horizon)[whole]
-        self._enqueue(rows, columns[whole], np.full(len(rows), self.horizon))
-        for i in np.flatnonzero(ended):
-            tail = np.arange(max(last[i] - self.horizon + 1, first[i]), last[i])
-            self._enqueue(tail, np.full(len(tail), columns[i]), last[i] - tail)
 
     def _check_episode(self, episode: Episode) -> None:
         action_dim = self._action.shape[-1]
@@ -275,32 +234,14 @@ class Replay:
                     "pictures are whole grey levels from 0 to 255"
                 )
 
-    def _enqueue(self, rows: Array, columns: Array, lengths: Array) -> None:
-        """Append rows, in rising order within each environment."""
-        self._length[rows % self.num_rows, columns] = lengths
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-            self._queue[column, self._last[column] % self.num_rows] = row
-            self._last[column] += 1
-
-    def _retire(self, columns: Array) -> None:
-        """Forget windows whose oldest frame has just been overwritten."""
-        for column in columns.tolist():
-            oldest = self._head[column] - self.num_rows
-            while oldest > 0 and self._first[column] < self._last[column]:
-                row = self._queue[column, self._first[column] % self.num_rows]
-                start = self._start[row % self.num_rows, column]
-                if row >= oldest and max(row - self.frame_stack + 1, start) >= oldest:
-                    break
-                self._first[column] += 1
-
     def rows_since(self, heads: Array) -> dict[str, Any]:
         """Rows written since the heads were `heads` (B,), as a tree.
 
         The last `horizon` rows before them come too: their windows were not complete then.
         """
-        begin = np.maximum(np.maximum(heads - self.horizon, 0), self._head - self.num_rows)
-        columns = np.repeat(self._columns, self._head - begin)
-        rows = np.concatenate([np.arange(a, b) for a, b in zip(begin, self._head, strict=True)])
+        windows = self._windows
+        begin = np.maximum(heads - self.horizon, windows.oldest)
+        rows, columns = _rows_between(begin, windows.head)
         slots = rows % self.num_rows
 
         def take(stored: Tensor) -> Array:
@@ -308,24 +249,24 @@ class Replay:
 
         return {
             "begin": begin,
-            "end": self._head.copy(),
+            "end": windows.head.copy(),
             "obs": {name: take(value) for name, value in self._obs.items()},
             "action": take(self._action),
             "reward": take(self._reward),
             "terminated": take(self._terminated),
-            "start": self._start[slots, columns],
-            "length": self._length[slots, columns],
+            "start": windows.start(rows, columns),
+            "length": windows.length(rows, columns),
         }
 
     @property
-    def heads(self) -> Array:
+    def heads(self) -> IntArray:
         """(B,) rows written so far by each environment."""
-        return self._head.copy()
+        return self._windows.head.copy()
 
     @property
-    def oldest(self) -> Array:
+    def oldest(self) -> IntArray:
         """(B,) oldest row of each environment that is still stored."""
-        return np.maximum(self._head - self.num_rows, 0)
+        return self._windows.oldest
 
     def load(self, chunks: Iterable[Mapping[str, Any]]) -> None:
         """Fill an empty replay from chunks of `rows_since`, oldest first.
@@ -335,49 +276,27 @@ class Replay:
         Raises:
             DataError: The chunks are of other environments or leave a gap.
         """
+        head = self.heads
         for chunk in chunks:
             begin, end = chunk["begin"], chunk["end"]
-            if begin.shape != (self.num_envs,) or (self._head.any() and (begin > self._head).any()):
+            if begin.shape != (self.num_envs,) or (head.any() and (begin > head).any()):
                 raise DataError(
                     f"replay chunk: expected rows of {self.num_envs} environments up from "
-                    f"{self._head.tolist()}, got {begin.tolist()}"
+                    f"{head.tolist()}, got {begin.tolist()}"
                 )
-            columns = np.repeat(self._columns, end - begin)
-            rows = np.concatenate([np.arange(a, b) for a, b in zip(begin, end, strict=True)])
+            rows, columns = _rows_between(begin, end)
             slots = rows % self.num_rows
             for name, stored in self._obs.items():
                 self._put(stored, slots, columns, chunk["obs"][name])
             self._put(self._action, slots, columns, chunk["action"])
             self._put(self._reward, slots, columns, chunk["reward"])
             self._put(self._terminated, slots, columns, chunk["terminated"])
-            self._start[slots, columns] = chunk["start"]
-            self._length[slots, columns] = chunk["length"]
-            self._head = end.copy()
-        self._rebuild_queue()
-
-    def _rebuild_queue(self) -> None:
-        self._first[:] = 0
-        self._last[:] = 0
-        for column in self._columns:
-            rows = np.arange(max(self._head[column] - self.num_rows, 0), self._head[column])
-            rows = rows[self._length[rows % self.num_rows, column] > 0]
-            self._queue[column, : len(rows)] = rows
-            self._last[column] = len(rows)
-        self._retire(self._columns)
+            self._windows.put_back(rows, columns, chunk["start"], chunk["length"])
+            head = end
+        self._windows.rebuild(head)
 
 
-def row_bytes(obs_shapes: Mapping[str, tuple[int, ...]], action_dim: int) -> int:
-    """Memory of one row [bytes]."""
-    obs = sum(
-        int(np.prod(shape)) * _TORCH_DTYPE[name].itemsize for name, shape in obs_shapes.items()
-    )
-    return obs + 4 * (action_dim + 2) + 3 * 8
-
-
-def memory_budget(cfg: ReplayConfig, device: torch.device) -> int:
-    """Most bytes that the replay may take, on the host or on the device."""
-    if cfg.budget_gb:
-        return int(cfg.budget_gb * 1e9)
-    if cfg.storage == "device" and device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * _HOST_SHARE)
-    return int(psutil.virtual_memory().available * _HOST_SHARE)
+def _rows_between(begin: Array, end: Array) -> tuple[IntArray, IntArray]:
+    """Rows from `begin` (B,) up to `end` (B,) of every column, and the column of each."""
+    runs = [np.arange(a, b) for a, b in zip(begin, end, strict=True)]
+    return np.concatenate(runs), np.repeat(np.arange(len(runs)), [len(run) for run in runs])

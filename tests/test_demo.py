@@ -1,0 +1,83 @@
+"""`wmrobot demo`: one robot driven and filmed, and the whole tour."""
+
+import csv
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import pytest
+
+from tests.tiny import write_controller
+from wmrobot.app.cli import main
+from wmrobot.app.controllers import shipped_controllers
+
+TASK = "qube2-swingup"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", ["trained", "zero"])
+def test_a_demonstration_leaves_a_film_at_true_speed(
+    agent: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    controller = write_controller(tmp_path / "controller", TASK)
+    words = ["demo", f"run={controller}", f"agent={agent}", f"out={tmp_path}", "threads=1"]
+    assert main(words) == 0
+    told = capfd.readouterr().out
+    decisions = int(told.split(" decisions")[0].split()[-1])
+    film = tmp_path / f"{TASK}-{agent}-0.mp4"
+    facts = iio.immeta(film)
+    assert facts["duration"] == pytest.approx(decisions * 0.02, abs=0.04)
+    assert facts["size"] == (960, 480)
+    assert iio.imread(film, index=0).std() > 5
+
+
+def test_a_window_needs_a_display(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert main(["demo", TASK, "view=true"]) == 2
+    assert capfd.readouterr().err == (
+        "error: view: expected a display, but neither DISPLAY nor WAYLAND_DISPLAY is set; "
+        "leave it out and look at the films that are written\n"
+    )
+
+
+def test_a_task_without_a_shipped_controller_says_how_to_get_one(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["demo", "humanoid-run"]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: no shipped controller named 'humanoid-run'.")
+    assert error.endswith("Train one with: wmrobot train humanoid-run profile=nano\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_tour_leaves_a_page_and_goes_on_after_an_interruption(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert TASK in shipped_controllers()
+    out = tmp_path / "tour"
+    assert main(["demo", f"out={out}", "steps=2700", "threads=1"]) == 0
+    told = capfd.readouterr().out
+    for step in ("[1/4]", "[2/4]", "[3/4]", "[4/4]", "what to try next"):
+        assert step in told
+    summary = json.loads((out / "summary.json").read_text())
+    assert [row["agent"] for row in summary["robot"]] == [
+        "planner",
+        "policy prior alone",
+        "zero action",
+        "planner, dynamics shuffled",
+    ]
+    planner, _, zero, _ = summary["robot"]
+    assert planner["return"] > 150  # of 300; the shipped controller swings up and holds
+    assert zero["return"] < 1
+    assert len(summary["lesson"]["returns"]) == 10
+    page = (out / "index.html").read_text()
+    assert page.count("data:video/mp4;base64,") == 2
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    with (out / "eval.csv").open() as file:
+        assert next(csv.reader(file)) == ["step", "episode_reward"]
+    assert (out / "curve.png").read_bytes()[1:4] == b"PNG"
