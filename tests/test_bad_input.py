@@ -165,7 +165,7 @@ def test_too_little_memory_is_refused_with_a_cure_that_works(
     plain = words(CART, replay={"budget_gb": 0.001, "buffer_size": 20622}, steps=20, eval_freq=0)
     assert main(["train", *plain, f"run={tmp_path / 'run'}"]) == 0
     capsys.readouterr()
-    tiny_budget = words(CART, replay={"budget_gb": 1e-6})
+    tiny_budget = words(CART, replay={"budget_gb": 1e-7})
     assert refusal("train", *tiny_budget, f"run={tmp_path / 'other'}").endswith(
         "expected at most 0.00 GB; raise replay.budget_gb"
     )
@@ -265,6 +265,7 @@ def test_weights_to_start_from_that_are_not_there(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_no_space_left_amid_a_run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

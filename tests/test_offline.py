@@ -68,6 +68,7 @@ def test_offline_run_learns_from_episodes_alone(recorded: Path, tmp_path: Path) 
     assert [row.split(",")[0] for row in rows] == ["step", "15", "30"]  # updates
 
 
+@pytest.mark.slow
 def test_broken_offline_run_ends_as_the_whole_one(recorded: Path, tmp_path: Path) -> None:
     episodes = tmp_path / "episodes"
     shutil.copytree(recorded / "episodes", episodes)

@@ -164,6 +164,7 @@ def test_task_whose_state_is_not_plain_starts_its_episode_anew(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.slow
 def test_run_that_died_before_its_first_checkpoint_begins_once_more(tmp_path: Path) -> None:
     cfg = replace(tiny(steps=30, eval_freq=0), run=str(tmp_path / "run"))
     run = tmp_path / "run"
@@ -212,10 +213,13 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     assert snapshot_of(run) == before
 
 
-def start_process(*arguments: str, script: str = "-m wmrobot train") -> subprocess.Popen[str]:
+def start_process(
+    *arguments: str, script: str = "-m wmrobot train", start_new_session: bool = False
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *script.split(), *arguments],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        start_new_session=start_new_session,
     )  # fmt: skip
 
 
@@ -245,6 +249,18 @@ def test_signal_saves_and_leaves(number: signal.Signals, tmp_path: Path) -> None
     assert not play(cfg, tmp_path / "whole", stop=again)
     assert not play(replace(cfg, run=str(run)), run, stop=again)
     assert_same(end_of(replace(cfg, run=str(run)), run), end_of(cfg, tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_signal_to_the_whole_group_spares_the_environments(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings: dict[str, Any] = {"steps": 100_000, "save_freq": 0, "eval_freq": 0, "workers": 2}
+    process = start_process(*words(num_envs=2, **settings), f"run={run}", start_new_session=True)
+    wait_for(lambda: (run / "train.csv").exists() and len(rows(run)) > 3, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert len(checkpoint_folders(run)) == 1
 
 
 def rows(run: Path) -> list[str]:

@@ -105,6 +105,7 @@ def test_columns_and_steps_of_the_tables(tmp_path: Path) -> None:
     assert float(rows[-1]["total_loss"]) > 0
 
 
+@pytest.mark.slow
 def test_tensorboard_forgets_what_a_dead_run_saw_after_its_checkpoint(tmp_path: Path) -> None:
     cfg, whole = tiny(steps=40, log_freq=4, eval_freq=8), tmp_path / "whole"
     run = tmp_path / "run"

@@ -81,6 +81,7 @@ def test_order_of_deciding_and_learning(tmp_path: Path, monkeypatch: pytest.Monk
     assert events == expected
 
 
+@pytest.mark.slow
 def test_same_seed_same_run_another_seed_another(tmp_path: Path) -> None:
     cfg = tiny(steps=20, eval_freq=0)
     for name, each in {"a": cfg, "b": cfg, "c": replace(cfg, seed=2)}.items():
@@ -93,6 +94,7 @@ def test_same_seed_same_run_another_seed_another(tmp_path: Path) -> None:
     assert one["eval.csv"] != third["eval.csv"]
 
 
+@pytest.mark.slow
 def test_evaluating_and_saving_change_nothing(tmp_path: Path) -> None:
     often = tiny(steps=24, eval_freq=4, save_freq=3)
     seldom = replace(often, eval_freq=0, save_freq=0)

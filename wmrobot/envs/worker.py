@@ -4,10 +4,13 @@ Processes are spawned, never forked: a fork after an OpenGL context exists hangs
 talk through a pipe: (method, arguments) there, the result, or the user's error, back.
 """
 
+import atexit
 import multiprocessing
 import signal
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -36,6 +39,9 @@ class Worker:
         )
         self._process.start()
         theirs.close()  # so that a dead child is the end of the file, not silence
+        # It ignores the signal by which multiprocessing would end it at exit, and wait forever.
+        self._at_exit = partial(_close, weakref.ref(self))
+        atexit.register(self._at_exit)
 
     def send(self, method: str, *arguments: Any) -> None:
         """Ask for one method of `Rows`; that the process is dead is told by `receive`."""
@@ -51,6 +57,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process: kindly, then not."""
+        atexit.unregister(self._at_exit)
         if not self._pipe.closed:
             self.send("close")
             self._pipe.close()
@@ -68,11 +75,18 @@ class Worker:
         )
 
 
+def _close(worker: "weakref.ref[Worker]") -> None:
+    if (alive := worker()) is not None:
+        alive.close()
+
+
 def _serve(
     pipe: Connection, name: str, indices: Sequence[int], seed: int, options: EnvOptions
 ) -> None:
     """Answer until told to close, or until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it saves first
+    # Both often reach a whole group of processes; they are the parent's to answer, who saves first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         rows = Rows(name, indices, seed, **options)
     except WmrobotError as error:

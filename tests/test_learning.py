@@ -1,0 +1,61 @@
+"""Does it learn? `make soak` tells; here, that pictures train and drive too."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tiny import WORDS
+from wmrobot.app.cli import main
+from wmrobot.app.config import load
+from wmrobot.app.settings import TrainConfig
+from wmrobot.app.train import train
+
+SEEDS = (1, 2, 3)
+
+
+def returns_of(run: Path, capfd: pytest.CaptureFixture[str], episodes: int) -> list[float]:
+    capfd.readouterr()
+    words = [f"run={run}", f"episodes={episodes}", "seed=2", "threads=1"]
+    assert main(["evaluate", *words, "--json"]) == 0
+    return [episode["reward"] for episode in json.loads(capfd.readouterr().out)["episodes"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("obs", ["rgb", "state+rgb"])
+def test_pictures_train_and_drive(
+    obs: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["cartpole-swingup", f"obs={obs}", "render=fast", f"run={tmp_path / 'run'}", *WORDS]
+    words += ["num_envs=2", "steps=60", "seed_steps=20", "eval_freq=0", "eval_episodes=1"]
+    assert main(["train", *words]) == 0
+    (reward,) = returns_of(tmp_path / "run", capfd, episodes=1)
+    assert 0 <= reward <= 1000
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("task", "words", "mean", "lowest"),
+    [
+        ("cartpole-swingup", (), 800, 700),
+        ("qube2-swingup", ("steps=10000",), 200, 150),
+    ],
+)
+def test_every_preregistered_seed_learns(
+    task: str,
+    words: tuple[str, ...],
+    mean: float,
+    lowest: float,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    means = []
+    for seed in SEEDS:
+        run = tmp_path / f"seed{seed}"
+        settings = [f"task={task}", "profile=nano", f"seed={seed}", f"run={run}", *words]
+        finished, _ = train(load(TrainConfig, settings))
+        assert finished
+        means.append(float(np.mean(returns_of(run, capfd, episodes=10))))
+    assert np.mean(means) >= mean, means
+    assert min(means) >= lowest, means
