@@ -106,3 +106,12 @@ def test_base_installation_names_the_missing_extra(venv: Path, empty: Path) -> N
     assert train.stderr.startswith("error: this needs wmrobot[train] (")
     assert train.stderr.endswith('is not installed): pip install "wmrobot[train]"\n')
     assert train.stderr.count("\n") == 1
+
+
+def test_installed_wheel_drives_with_a_shipped_controller(venv: Path, empty: Path) -> None:
+    add_everything(venv)
+    words = ("qube2-swingup", "episodes=2", "threads=1", "--json")
+    result = call(venv / "bin/wmrobot", "evaluate", *words, cwd=empty)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["mean_reward"] > 150  # of 300
+    assert list(empty.iterdir()) == []
