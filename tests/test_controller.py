@@ -129,6 +129,16 @@ def test_exploration_adds_noise_within_range() -> None:
     np.testing.assert_array_equal(calm, controller.plan.mean[:, 0].numpy())
 
 
+def test_each_row_may_explore_or_not() -> None:
+    obs = state((0.5, -0.5), (0.1, 0.9), (-0.3, 0.2))
+    mixed, drawn, calm = (
+        point_mass().act(obs, explore=explore)
+        for explore in (np.array([True, False, True]), True, False)
+    )
+    np.testing.assert_array_equal(mixed[[0, 2]], drawn[[0, 2]])
+    np.testing.assert_array_equal(mixed[1], calm[1])
+
+
 def test_every_plan_starts_from_the_last_one() -> None:
     controller = point_mass()
     obs = state((0.5, -0.5), (0.1, 0.9))

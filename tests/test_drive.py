@@ -11,7 +11,7 @@ from wmrobot.app.controllers import make_controller, make_model
 from wmrobot.app.drive import Drive, drive, film
 from wmrobot.control.agents import ZeroAgent
 from wmrobot.core.random import make_generator
-from wmrobot.core.spec import FloatArray, Obs
+from wmrobot.core.spec import BoolArray, FloatArray, Obs
 from wmrobot.envs.vector import VectorEnv
 
 
@@ -37,7 +37,7 @@ class SlowAgent(ZeroAgent):
         super().__init__(1)
         self.clock, self.times = clock, times
 
-    def act(self, obs: Obs, *, explore: bool = False) -> FloatArray:
+    def act(self, obs: Obs, *, explore: bool | BoolArray = False) -> FloatArray:
         self.clock.time += next(self.times)
         return super().act(obs)
 

@@ -33,6 +33,8 @@ class TrainConfig:
         steps: Decisions to take, over all environments.
         seed_steps: Decisions with random actions at the start.
         num_envs: Environments that collect side by side.
+        greedy_envs: How many of them act as an evaluation does, without exploration, so that the
+            model knows the states that a deployed planner meets.
         workers: Processes that they are spread over; 0 steps them in this process.
         updates_per_decision: Gradient updates for each decision.
         pretrain_updates: Updates when the random decisions are over; null takes `seed_steps`.
@@ -65,6 +67,7 @@ class TrainConfig:
     steps: int = 500_000
     seed_steps: int = 2_500
     num_envs: int = 1
+    greedy_envs: int = 0
     workers: int = 0
     updates_per_decision: float = 1.0
     pretrain_updates: int | None = None
@@ -87,6 +90,11 @@ class TrainConfig:
         for name in ("seed", "seed_steps", "workers", "eval_freq", "save_freq", "threads"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        if not 0 <= self.greedy_envs < self.num_envs:
+            raise ConfigError(
+                f"greedy_envs: expected 0 to num_envs - 1 = {self.num_envs - 1}, "
+                f"got {self.greedy_envs}"
+            )
         if self.updates_per_decision <= 0:
             raise ConfigError(
                 f"updates_per_decision: expected more than 0, got {self.updates_per_decision}"

@@ -122,6 +122,7 @@ class Trainer:
         self.stop_requested = False
         self._sampler = make_numpy_generator(cfg.seed, "replay")
         self._explorer = make_numpy_generator(cfg.seed, "seed actions")
+        self._exploring = np.arange(cfg.num_envs) >= cfg.greedy_envs
         self._returns = np.zeros(cfg.num_envs)
         self._finished: list[float] = []  # returns since the last row of train.csv
         self._metrics: dict[str, Tensor] = {}
@@ -255,7 +256,7 @@ class Trainer:
 
     def _plan(self) -> FloatArray:
         try:
-            return self.controller.act(self._obs, explore=True)
+            return self.controller.act(self._obs, explore=self._exploring)
         except ObservationError:
             if not self.learner.weights_finite():
                 self._refuse_to_go_on()

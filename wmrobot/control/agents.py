@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wmrobot.control.controller import Controller, check_obs, to_tensors
 from wmrobot.control.frames import FrameStack
-from wmrobot.core.spec import Array, FloatArray, Obs
+from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs
 from wmrobot.model.world_model import WorldModel
 
 AgentKind = Literal["trained", "prior", "zero", "random", "shuffled"]
@@ -41,7 +41,7 @@ class PriorAgent:
         self._frames.reset(rows)
 
     @torch.inference_mode()
-    def act(self, obs: Obs, *, explore: bool = False) -> FloatArray:
+    def act(self, obs: Obs, *, explore: bool | BoolArray = False) -> FloatArray:
         """See `Agent`; `explore` makes no difference."""
         check_obs(obs, self.obs_shapes)
         z = self.model.encode(to_tensors(self._frames.push(obs), self.device))
@@ -59,7 +59,7 @@ class ZeroAgent:
     def reset(self, rows: Array | None = None) -> None:
         """See `Agent`."""
 
-    def act(self, obs: Obs, *, explore: bool = False) -> FloatArray:
+    def act(self, obs: Obs, *, explore: bool | BoolArray = False) -> FloatArray:
         """See `Agent`."""
         return np.zeros((len(next(iter(obs.values()))), self.action_dim), dtype=np.float32)
 
@@ -73,7 +73,7 @@ class RandomAgent:
     def reset(self, rows: Array | None = None) -> None:
         """See `Agent`."""
 
-    def act(self, obs: Obs, *, explore: bool = False) -> FloatArray:
+    def act(self, obs: Obs, *, explore: bool | BoolArray = False) -> FloatArray:
         """See `Agent`."""
         batch = len(next(iter(obs.values())))
         return self.generator.uniform(-1, 1, (batch, self.action_dim)).astype(np.float32)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wmrobot.control.frames import FrameStack
 from wmrobot.core.errors import ObservationError
-from wmrobot.core.spec import Array, FloatArray, Obs
+from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs
 from wmrobot.core.types import LatentModel, Plan
 from wmrobot.plan.config import PlannerConfig
 from wmrobot.plan.noise import draw_noise, empty_plan
@@ -22,7 +22,7 @@ from wmrobot.plan.planner import make_planner
 class Agent(Protocol):
     """Anything that drives B robots."""
 
-    def act(self, obs: Obs, *, explore: bool = False) -> FloatArray:
+    def act(self, obs: Obs, *, explore: bool | BoolArray = False) -> FloatArray:
         """Actions (B, A) in [-1, 1] for observations by modality (B, ...)."""
         ...
 
@@ -79,12 +79,12 @@ class Controller:
             self._plan = self._plan._replace(valid=valid)
 
     @torch.inference_mode()
-    def act(self, obs: Obs, *, explore: bool = False) -> FloatArray:
+    def act(self, obs: Obs, *, explore: bool | BoolArray = False) -> FloatArray:
         """Plan from observations (B, ...) and choose actions (B, A).
 
         Args:
             obs: By modality; every entry finite.
-            explore: Execute a drawn elite with exploration noise, as when collecting data;
+            explore: For all rows or each (B,): execute a drawn elite with exploration noise;
                 otherwise the plan's mean.
 
         Raises:
@@ -106,10 +106,9 @@ class Controller:
             )
         z = self.model.encode(to_tensors(self._frames.push(obs), device))
         self._plan = plan = self._planner(self.model, z, self._plan, noise)
-        if explore:
-            action = (plan.action + plan.std[:, 0] * noise.execution).clamp(-1, 1)
-        else:
-            action = plan.mean[:, 0]
+        drawn = (plan.action + plan.std[:, 0] * noise.execution).clamp(-1, 1)
+        exploring = torch.as_tensor(explore, device=device).expand(batch).unsqueeze(1)
+        action = torch.where(exploring, drawn, plan.mean[:, 0])
         lost = plan.num_invalid == self.cfg.num_samples
         if bool(lost.any()) or not bool(action.isfinite().all()):
             rows = lost.nonzero().flatten().tolist()
