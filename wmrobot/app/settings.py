@@ -93,7 +93,7 @@ class TrainConfig:
         if not 0 <= self.greedy_envs < self.num_envs:
             raise ConfigError(
                 f"greedy_envs: expected 0 to num_envs - 1 = {self.num_envs - 1}, "
-                f"got {self.greedy_envs}"
+                f"got {self.greedy_envs}; set both"
             )
         if self.updates_per_decision <= 0:
             raise ConfigError(
