@@ -35,27 +35,14 @@ def test_pictures_train_and_drive(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    ("task", "words", "mean", "lowest"),
-    [
-        ("cartpole-swingup", (), 800, 700),
-        ("qube2-swingup", ("steps=10000",), 200, 150),
-    ],
-)
-def test_every_preregistered_seed_learns(
-    task: str,
-    words: tuple[str, ...],
-    mean: float,
-    lowest: float,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_every_preregistered_seed_learns(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The bar of `make demo`: mean of three seeds at least 800, none under 700."""
     means = []
     for seed in SEEDS:
         run = tmp_path / f"seed{seed}"
-        settings = [f"task={task}", "profile=nano", f"seed={seed}", f"run={run}", *words]
+        settings = ["task=cartpole-swingup", "profile=nano", f"seed={seed}", f"run={run}"]
         finished, _ = train(load(TrainConfig, settings))
         assert finished
         means.append(float(np.mean(returns_of(run, capfd, episodes=10))))
-    assert np.mean(means) >= mean, means
-    assert min(means) >= lowest, means
+    assert np.mean(means) >= 800, means
+    assert min(means) >= 700, means

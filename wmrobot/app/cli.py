@@ -61,7 +61,7 @@ VERBS: Mapping[str, Verb] = {
         summary="Measure a trained controller, or what it is compared with, over whole episodes.",
         examples=(
             "wmrobot evaluate run=runs/cartpole",
-            "wmrobot evaluate walker-walk agent=prior --json",
+            "wmrobot evaluate qube2-swingup agent=prior --json",
         ),
         has_json=True,
     ),
@@ -71,7 +71,7 @@ VERBS: Mapping[str, Verb] = {
         examples=(
             "wmrobot demo",
             "wmrobot demo qube2-swingup",
-            "wmrobot demo walker-walk agent=zero",
+            "wmrobot demo qube2-swingup agent=zero",
             "wmrobot demo run=runs/cartpole view=true",
         ),
     ),

@@ -50,7 +50,7 @@ AGENTS: dict[AgentKind, str] = {
 }
 EPISODES_EACH, LAST_EPISODES = 3, 10
 NEXT = (
-    ("wmrobot demo walker-walk", "drive another shipped controller"),
+    ("wmrobot demo qube2-swingup agent=shuffled", "see what its learned dynamics are worth"),
     ("wmrobot train reacher-easy profile=nano", "learn another task"),
     ("wmrobot train path/to/my_robot.py:reach profile=nano", "learn on your own robot"),
     ("wmrobot evaluate qube2-swingup agent=prior", "measure what the planner is worth"),
