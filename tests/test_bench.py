@@ -177,6 +177,10 @@ def test_a_slow_call_is_timed_five_times(clock: Clock) -> None:
     def call(_: None) -> None:
         clock.now += 60.0
 
+    timing = measure(lambda: None, call, seconds=1.0)
+    assert timing.calls == 5
+    assert timing.p50_ms == 60_000
+
 
 def test_roofline_is_the_time_of_the_necessary_products() -> None:
     timing = summarise([0.02])

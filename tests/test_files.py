@@ -68,7 +68,9 @@ def test_trees_come_back_exactly(tmp_path: Path) -> None:
 
 def test_loaded_arrays_may_be_written(tmp_path: Path) -> None:
     save_tree(tmp_path, "state", {"a": np.zeros(3)})
-    load_tree(tmp_path, "state")["a"][0] = 1
+    array = load_tree(tmp_path, "state")["a"]
+    array[0] = 1
+    assert array.tolist() == [1, 0, 0]
 
 
 def test_arrays_in_any_memory_order_come_back(tmp_path: Path) -> None:
