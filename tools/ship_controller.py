@@ -116,6 +116,8 @@ def describe(chosen: Result, results: list[Result]) -> str:
         f"{min(r.returns):.1f} | {r.successes} of {EPISODES} | {r.summary['seconds'] / 60:.1f} |"
         for r in results
     )
+    one = "The only run with these settings."
+    chosen_among = one if len(results) == 1 else "Of all seeds below, the median is shipped."
     size = sum(p.numel() for p in chosen.model.parameters())
     return f"""# {spec.name}
 
@@ -126,8 +128,8 @@ A planner in a learned model of {size:,} parameters (profile `{chosen.settings["
 
 - Trained for {chosen.summary["decisions"]:,} decisions ({chosen.summary["updates"]:,} updates), at
   commit `{made["commit"]}`, on {made["machine"]}, {made["threads"]} thread(s) of torch.
-- Seeds were fixed beforehand; the shipped one is the median by the mean return of the last
-  checkpoint over {EPISODES} deterministic episodes, all seeds below. Minutes are wall-clock.
+- {chosen_among} Returns are those of
+  the last checkpoint over {EPISODES} deterministic episodes. Minutes are wall-clock.
 
 | seed | mean return | lowest | successes | minutes |
 |---|---|---|---|---|
