@@ -24,7 +24,7 @@ from wmrobot.core.types import LatentModel, Plan, PlanNoise
 from wmrobot.plan.config import CemConfig, IcemConfig, MppiConfig, PlannerConfig
 from wmrobot.plan.noise import empty_plan
 from wmrobot.plan.planner import make_planner
-from wmrobot.plan.search import propose_sequences, score, shift
+from wmrobot.plan.search import imagine_candidates, imagine_prior, score, shift
 
 SMALL = {"horizon": 3, "iterations": 6, "num_samples": 128, "num_elites": 12, "num_prior": 6}
 each_planner = pytest.mark.parametrize(
@@ -74,17 +74,23 @@ def test_nothing_counts_after_termination(cfg: PlannerConfig) -> None:
     torch.testing.assert_close(plan.value, torch.full((3,), 1.1))
 
 
+def returns_of(
+    model: LatentModel, z: Tensor, actions: Tensor, terminal: Tensor | None = None
+) -> Tensor:
+    """Estimated returns (B, N) of candidates (B, N, H, A)."""
+    terminal = torch.zeros_like(actions[:, :, 0]) if terminal is None else terminal
+    return score(model, imagine_candidates(model, z, actions, terminal), torch.arange(2))
+
+
 def test_score_ends_with_the_episode() -> None:
     actions = torch.tensor([[[1, 1, 1], [-1, -1, -1], [-1, 1, -1], [-1, -1, 1]]]).float()
-    returns = score(
-        Cliff(), torch.zeros(1, 1), actions.unsqueeze(-1), torch.zeros(1, 4, 1), torch.arange(2)
-    )
+    returns = returns_of(Cliff(), torch.zeros(1, 1), actions.unsqueeze(-1))
     torch.testing.assert_close(returns, torch.tensor([[0.5, 0.9, 0.8, 1.1]]))
 
 
 def test_score_discounts_rewards_and_value() -> None:
     actions = torch.tensor([[[[1.0], [0.0]]]])
-    returns = score(PointMass(), torch.ones(1, 1), actions, torch.zeros(1, 1, 1), torch.arange(2))
+    returns = returns_of(PointMass(), torch.ones(1, 1), actions)
     torch.testing.assert_close(returns, torch.tensor([[-4 - 0.9 * 4 - 0.9**2 * 4]]))
 
 
@@ -313,9 +319,7 @@ def test_icem_never_loses_its_best_between_rounds() -> None:
             candidates=noise.candidates[:iterations], heads=noise.heads[:iterations]
         )
         plan = run(PointMass(), cfg, z, part)
-        best.append(
-            score(PointMass(), z, plan.elites[:, :1], torch.zeros(1, 1, 2), torch.arange(2)).item()
-        )
+        best.append(returns_of(PointMass(), z, plan.elites[:, :1]).item())
     assert best == sorted(best)
     assert best[-1] > best[0]
 
@@ -339,9 +343,10 @@ def test_proposals_follow_the_imagined_latent() -> None:
 
     noise = torch.zeros(1, 1, 3, 1)
     noise[0, 0, 1] = 0.25
-    proposals = propose_sequences(Follows(), torch.ones(1, 1), noise)
+    proposals = imagine_prior(Follows(), torch.ones(1, 1), noise, torch.zeros(1, 1, 1))
     # z: 1, 0.5, 0.5
-    assert proposals.flatten().tolist() == [-0.5, 0.0, -0.25]
+    assert proposals.actions.flatten().tolist() == [-0.5, 0.0, -0.25]
+    assert proposals.z.item() == 0.25
 
 
 @each_planner

@@ -40,17 +40,22 @@ def plain(stacked: StackedBody, group: int, dropout_mask: Tensor | None = None) 
     return nn.Sequential(*layers)
 
 
+def split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """An input (n, 5) as latents (n, 3) and actions (n, 2)."""
+    return x[:, :3], x[:, 3:]
+
+
 def test_stacked_networks_are_separate_networks() -> None:
     stacked = body()
     x = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
     expected = torch.stack([plain(stacked, group)(x) for group in range(3)])
-    torch.testing.assert_close(stacked(x), expected)
+    torch.testing.assert_close(stacked(*split(x)), expected)
 
 
 def test_gradients_are_those_of_separate_networks() -> None:
     stacked = body()
     x = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
-    stacked(x).square().sum().backward()
+    stacked(*split(x)).square().sum().backward()
     for group in range(3):
         network = plain(stacked, group)
         network(x).square().sum().backward()
@@ -65,7 +70,7 @@ def test_chosen_heads_are_rows_of_all() -> None:
     stacked = body()
     x = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
     heads = torch.tensor([2, 0])
-    torch.testing.assert_close(stacked(x, heads), stacked(x)[heads])
+    torch.testing.assert_close(stacked(*split(x), heads), stacked(*split(x))[heads])
 
 
 def test_dropout_mask_acts_in_the_first_layer_before_its_norm() -> None:
@@ -74,8 +79,8 @@ def test_dropout_mask_acts_in_the_first_layer_before_its_norm() -> None:
     x = torch.randn(6, 5, generator=generator)
     mask = torch.empty(3, 6, 7).bernoulli_(0.5, generator=generator) * 2
     expected = torch.stack([plain(stacked, group, mask)(x) for group in range(3)])
-    torch.testing.assert_close(stacked(x, None, mask), expected)
-    assert not stacked(x).equal(expected)
+    torch.testing.assert_close(stacked(*split(x), None, mask), expected)
+    assert not stacked(*split(x)).equal(expected)
 
 
 def test_every_layer_may_have_an_input_of_its_own() -> None:
@@ -85,8 +90,18 @@ def test_every_layer_may_have_an_input_of_its_own() -> None:
     torch.testing.assert_close(layer(x), expected)
 
 
+@pytest.mark.parametrize("heads", [None, torch.tensor([2, 0])])
+def test_latents_that_candidates_share_are_multiplied_once(heads: Tensor | None) -> None:
+    stacked = body()
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(2, 1, 3, generator=generator)
+    action = torch.randn(2, 4, 2, generator=generator)
+    expected = stacked(z.expand(2, 4, 3), action, heads)
+    torch.testing.assert_close(stacked(z, action, heads), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_no_rows_give_no_rows() -> None:
-    assert body()(torch.zeros(0, 5)).shape == (3, 0, 7)
+    assert body()(torch.zeros(0, 3), torch.zeros(0, 2)).shape == (3, 0, 7)
 
 
 @pytest.mark.parametrize("stacked", [True, False])

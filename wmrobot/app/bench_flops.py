@@ -84,11 +84,13 @@ def _encoder_layers(cfg: ModelConfig, shape: tuple[int, ...]) -> list[int]:
 
 
 def plan_flops(cost: RowCost, cfg: PlannerConfig, batch: int) -> int:
-    """What the search does now: every candidate imagined from its root, in every iteration."""
-    step = cost.predict + cost.terminate
-    proposals = cfg.num_prior * (cfg.horizon * cost.prior + (cfg.horizon - 1) * step)
-    candidate = cfg.horizon * step + cost.prior + 2 * cost.head
-    return 2 * batch * (cost.encode + proposals + cfg.iterations * cfg.num_samples * candidate)
+    """What the search does: all that is necessary, and a little for one row of each robot.
+
+    The latent's part of the first prediction is computed in every iteration and for the proposals,
+    instead of once for all; and a planner without proposals still asks the prior at the root.
+    """
+    again = cfg.iterations * cost.predict_latent + (0 if cfg.num_prior else cost.prior)
+    return necessary_plan_flops(cost, cfg, batch) + 2 * batch * again
 
 
 def necessary_plan_flops(cost: RowCost, cfg: PlannerConfig, batch: int) -> int:

@@ -17,7 +17,7 @@ class LatentModel(Protocol):
         ...
 
     def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Next latent (..., Z), reward (...,), and continuation (...,).
+        """Next latent (..., Z), reward (...,), and continuation (...,); z and action broadcast.
 
         Continuation is the weight of all that follows: the discount, or 0 where the model expects
         termination.
@@ -29,7 +29,10 @@ class LatentModel(Protocol):
         ...
 
     def propose(self, z: Tensor, eps: Tensor) -> Tensor:
-        """Action (..., A) in [-1, 1] of the policy prior, for standard normal `eps` (..., A)."""
+        """Action (..., A) in [-1, 1] of the policy prior, for standard normal `eps` (..., A).
+
+        z and eps broadcast.
+        """
         ...
 
 

@@ -42,10 +42,8 @@ class ValueEnsemble(nn.Module):
         dropout_mask: Tensor | None = None,
     ) -> Tensor:
         """Logits (K, ..., M) of the chosen heads; `dropout_mask` is (K, n, width)."""
-        x = torch.cat([z, action], dim=-1)
-        hidden = self.body(x.reshape(-1, x.shape[-1]), heads, dropout_mask)
-        logits: Tensor = self.head(hidden, heads)
-        return logits.reshape(len(logits), *x.shape[:-1], logits.shape[-1])
+        logits: Tensor = self.head(self.body(z, action, heads, dropout_mask), heads)
+        return logits.reshape(len(logits), *z.shape[:-1], logits.shape[-1])
 
 
 class WorldModel(nn.Module):
@@ -97,12 +95,12 @@ class WorldModel(nn.Module):
         return self.encoder(obs)  # type: ignore[no-any-return]
 
     def predict(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Next latent (..., Z) and reward logits (..., M)."""
-        x = torch.cat([z, action], dim=-1)
-        dynamics, reward = self.transition(x.reshape(-1, x.shape[-1])).unbind(0)
+        """Next latent (..., Z) and reward logits (..., M); z and action may broadcast."""
+        dynamics, reward = self.transition(z, action).unbind(0)
         next_z = simnorm(self.dynamics_head(dynamics), self.cfg.simnorm_dim)
         logits: Tensor = self.reward_head(reward)
-        return next_z.reshape(z.shape), logits.reshape(*x.shape[:-1], logits.shape[-1])
+        lead = torch.broadcast_shapes(z.shape[:-1], action.shape[:-1])
+        return next_z.reshape(*lead, z.shape[-1]), logits.reshape(*lead, logits.shape[-1])
 
     def termination_logit(self, z: Tensor) -> Tensor:
         """Logit (...,) that the decision which led to `z` ended the episode."""

@@ -10,16 +10,22 @@ from wmrobot.plan.cem import cem
 from wmrobot.plan.config import CemConfig, IcemConfig, MppiConfig, PlannerConfig
 from wmrobot.plan.icem import icem
 from wmrobot.plan.mppi import mppi
+from wmrobot.plan.search import Rules, search
 
 Planner = Callable[[LatentModel, Tensor, Plan, PlanNoise], Plan]
 
 
-def make_planner(cfg: PlannerConfig) -> Planner:
-    """The pure function `(model, z, warm_start, noise) -> plan` that the settings ask for."""
+def make_rules(cfg: PlannerConfig) -> Rules:
+    """What the planner that the settings ask for does its own way."""
     match cfg:
         case MppiConfig():
-            return partial(mppi, cfg=cfg)
+            return mppi(cfg)
         case CemConfig():
-            return partial(cem, cfg=cfg)
+            return cem(cfg)
         case IcemConfig():
-            return partial(icem, cfg=cfg)
+            return icem(cfg)
+
+
+def make_planner(cfg: PlannerConfig) -> Planner:
+    """The pure function `(model, z, warm_start, noise) -> plan` that the settings ask for."""
+    return partial(search, rules=make_rules(cfg))
