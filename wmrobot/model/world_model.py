@@ -99,7 +99,8 @@ class WorldModel(nn.Module):
         dynamics, reward = self.transition(z, action).unbind(0)
         next_z = simnorm(self.dynamics_head(dynamics), self.cfg.simnorm_dim)
         logits: Tensor = self.reward_head(reward)
-        lead = torch.broadcast_shapes(z.shape[:-1], action.shape[:-1])
+        shapes = z.shape[:-1], action.shape[:-1]
+        lead = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
         return next_z.reshape(*lead, z.shape[-1]), logits.reshape(*lead, logits.shape[-1])
 
     def termination_logit(self, z: Tensor) -> Tensor:
