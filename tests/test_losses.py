@@ -50,7 +50,7 @@ def test_td_target_by_hand() -> None:
     model, learner, batch, noise = setup()
     batch.terminated[2, 1] = 1
     next_z = model.encode({"state": batch.obs["state"][1:]})
-    found = td_target(model, learner.target_values, next_z, batch, noise)
+    found = td_target(model, learner.target_values, next_z, batch, noise, 0.0)
     for t in range(3):
         for b in range(4):
             action = model.propose(next_z[t, b], noise.target[t, b])
@@ -67,7 +67,7 @@ def test_losses_by_hand() -> None:
     model, learner, batch, noise = setup()
     losses = model_losses(model, learner.target_values, batch, noise, CFG)
     next_z = model.encode({"state": batch.obs["state"][1:]})
-    target = td_target(model, learner.target_values, next_z, batch, noise)
+    target = td_target(model, learner.target_values, next_z, batch, noise, 0.0)
     assert noise.dropout is not None
     dropout = noise.dropout.unflatten(1, (3, 4))
     consistency, reward, value = 0.0, 0.0, 0.0

@@ -18,6 +18,8 @@ class LearnerConfig:
         lr_decay_fraction: Share of the run over which the learning rate falls.
         grad_clip_norm: Largest gradient norm.
         rho: Weight of each further step of the imagined rollout.
+        td_lambda: Share of the next decision's own target in a value target, up to the window's
+            end; 0 is TD-MPC2's one-step target.
         tau: Rate at which the target value heads follow.
         consistency_coef: Weight of latent consistency.
         reward_coef: Weight of the reward's cross-entropy.
@@ -36,6 +38,7 @@ class LearnerConfig:
     lr_decay_fraction: float = 0.25
     grad_clip_norm: float = 20.0
     rho: float = 0.5
+    td_lambda: float = 0.0
     tau: float = 0.01
     consistency_coef: float = 20.0
     reward_coef: float = 0.1
@@ -52,7 +55,7 @@ class LearnerConfig:
         for name in ("lr", "enc_lr_scale", "grad_clip_norm", "discount_denom"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name}: expected more than 0, got {getattr(self, name)}")
-        for name in ("rho", "tau", "lr_final_scale", "lr_decay_fraction"):
+        for name in ("rho", "td_lambda", "tau", "lr_final_scale", "lr_decay_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
         for name in (

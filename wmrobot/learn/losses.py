@@ -50,12 +50,24 @@ def td_target(
     next_z: Tensor,
     batch: Batch,
     noise: UpdateNoise,
+    td_lambda: float,
 ) -> Tensor:
-    """One-step target (H, B): reward, then the lower of two target heads at the prior's action."""
+    """Value targets (H, B) by real rewards and the lower of two target heads at the prior's action.
+
+    The target of decision t is `r_t + gamma ((1 - lambda) V_{t+1} + lambda target_{t+1})`, the
+    lambda-return of Sutton 1988 cut at the window's end. With lambda = 0 it is TD-MPC2's one-step
+    target; with 1 all rewards of the window count before the first value.
+    """
     action = model.propose(next_z, noise.target)
     logits = target_values(next_z, action, noise.target_heads)
     value = model.two_hot.decode(logits).amin(dim=0)
-    return batch.reward + model.discount * (1 - batch.terminated) * value
+    discount = model.discount * (1 - batch.terminated)
+    targets = [batch.reward[-1] + discount[-1] * value[-1]]
+    for t in range(len(value) - 2, -1, -1):
+        weight = td_lambda * batch.mask[t + 1]  # nothing follows where the episode has ended
+        follows = torch.lerp(value[t], targets[0], weight)
+        targets.insert(0, batch.reward[t] + discount[t] * follows)
+    return torch.stack(targets)
 
 
 def model_losses(
@@ -69,7 +81,7 @@ def model_losses(
     horizon = batch.action.shape[0]
     with torch.no_grad():
         next_z = model.encode({name: value[1:] for name, value in batch.obs.items()})
-        target = td_target(model, target_values, next_z, batch, noise)
+        target = td_target(model, target_values, next_z, batch, noise, cfg.td_lambda)
 
     zs = [model.encode({name: value[0] for name, value in batch.obs.items()})]
     reward_logits = []
