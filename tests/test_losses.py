@@ -62,6 +62,28 @@ def test_td_target_by_hand() -> None:
             torch.testing.assert_close(found[t, b], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("td_lambda", [0.0, 0.6, 1.0])
+def test_lambda_return_is_its_definition_by_rewards_ahead(td_lambda: float) -> None:
+    """Weighted n-step returns, each summed from its own rewards; sample 1 ends after 2 decisions."""
+    model, learner, batch, noise = setup()
+    batch = cut(batch, 2, terminated=False)
+    next_z = model.encode({"state": batch.obs["state"][1:]})
+    one_step = td_target(model, learner.target_values, next_z, batch, noise, 0.0)
+    value = (one_step - batch.reward) / 0.9
+    found = td_target(model, learner.target_values, next_z, batch, noise, td_lambda)
+    for b, length in ((0, 3), (1, 2)):
+        for t in range(length):
+            n_steps = [
+                sum(0.9**k * batch.reward[t + k, b] for k in range(n))
+                + 0.9**n * value[t + n - 1, b]
+                for n in range(1, length - t + 1)
+            ]
+            weights = [(1 - td_lambda) * td_lambda ** (n - 1) for n in range(1, length - t)]
+            weights.append(td_lambda ** (length - t - 1))
+            expected = sum(w * g for w, g in zip(weights, n_steps, strict=True))
+            torch.testing.assert_close(found[t, b], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_losses_by_hand() -> None:
     """The definitions with plain loops: one decision, one sample, one head at a time."""
     model, learner, batch, noise = setup()
@@ -146,8 +168,8 @@ def test_an_end_by_time_keeps_the_value_of_what_follows() -> None:
     model, learner, batch, noise = setup()
     next_z = model.encode({"state": batch.obs["state"][1:]})
     ended, cut_off = (
-        td_target(model, learner.target_values, next_z, cut(batch, 2, terminated=terminated), noise)
-        for terminated in (True, False)
+        td_target(model, learner.target_values, next_z, cut(batch, 2, terminated=over), noise, 0.95)
+        for over in (True, False)
     )
     assert ended[1, 1] == batch.reward[1, 1]
     assert cut_off[1, 1] != batch.reward[1, 1]
