@@ -25,9 +25,9 @@ class TrainConfig:
         data: Folder of recorded episodes to put into the replay first.
         offline: Learn from `data` alone; `steps` then counts updates.
         save_episodes: Folder to write every collected episode to.
-        obs: What the robot sees.
+        obs: What the robot sees: state, rgb or state+rgb.
         cameras: Cameras of the pictures, by name or index; null takes the task's own.
-        render: How pictures are drawn.
+        render: How pictures are drawn: exact, near, fast or ray.
         image_size: Height and width of the pictures [pixels].
         seed: Seed of the whole run.
         steps: Decisions to take, over all environments.
