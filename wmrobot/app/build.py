@@ -14,6 +14,7 @@ from wmrobot.data.memory import memory_budget
 from wmrobot.data.replay import Replay
 from wmrobot.envs.registry import task_info
 from wmrobot.envs.vector import VectorEnv
+from wmrobot.plan.config import widen
 
 
 def build_env(cfg: TrainConfig) -> VectorEnv:
@@ -46,7 +47,9 @@ def build_card(cfg: TrainConfig, spec: TaskSpec, made: Mapping[str, Any]) -> Car
         image_size=cfg.image_size,
         randomization=task_info(cfg.task).randomization,
         model=cfg.model,
-        planner=cfg.planner,
+        planner=widen(
+            cfg.planner, action_dim=spec.action_dim, extra_iterations=cfg.extra_iterations
+        ),
         discount=cfg.learner.discount(spec.episode_decisions),
         made={**made, "seed": cfg.seed, "profile": cfg.profile},
     )
