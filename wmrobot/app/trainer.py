@@ -82,7 +82,7 @@ class Trainer:
         )
         self.replay = build_replay(cfg, self.card.task, device)
         self.chunks = ReplayChunks(run / "replay", self.replay)
-        self.logs = Logs(run, cfg.wandb)
+        self.logs = Logs(run, cfg.wandb, to_plain(cfg))
         self.progress = Progress()
         self.collector = Collector(cfg, self.env, self.controller, self.replay, self.progress)
         self.stop_requested = False
