@@ -3,14 +3,16 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -18,12 +20,21 @@ from wmrobot import __version__
 from wmrobot.app import cli
 from wmrobot.app.cli import EXTRAS, VERBS, Verb, main
 from wmrobot.app.output import emit
-from wmrobot.app.usage import attribute_docs
+from wmrobot.app.settings import TrainConfig
+from wmrobot.app.usage import attribute_docs, verb_help
+from wmrobot.core.config import alternatives, known_keys
+from wmrobot.core.config import group_classes as groups
 from wmrobot.core.errors import CheckpointError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
+    """Another group.
+
+    Attributes:
+        horizon: How far to look.
+    """
+
     horizon: int = 3
 
 
@@ -170,7 +181,7 @@ def test_help_is_made_from_the_settings(
     verb(lambda cfg, *, json: 1)
     assert main(["try", "--help"]) == 0
     assert capsys.readouterr().out == (
-        "usage: wmrobot try [task] [key=value ...]\n"
+        "usage: wmrobot try [task] [key=value ...] [--json]\n"
         "\n"
         "Try.\n"
         "\n"
@@ -180,9 +191,85 @@ def test_help_is_made_from_the_settings(
         "\n"
         "  inner.                    horizon=3\n"
         "\n"
+        "what a group's settings mean: wmrobot try --help <inner>\n"
+        "\n"
         "examples:\n"
         "  wmrobot try\n"
     )
+
+
+def test_help_on_a_group_tells_what_its_settings_mean(
+    verb: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb(lambda cfg, *, json: 1)
+    for words in (["--help", "inner"], ["inner", "-h"]):
+        assert main(["try", *words]) == 0
+        assert capsys.readouterr().out == (
+            "usage: wmrobot try [task] [inner.key=value ...]\n"
+            "\n"
+            "Another group.\n"
+            "  inner.horizon=3           How far to look.\n"
+        )
+    assert main(["try", "--help", "count"]) == 0
+    assert capsys.readouterr().out.startswith("usage: wmrobot try [task] [key=value ...]")
+
+
+def test_help_on_a_choice_tells_each_setting_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help", "planner"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\nplanner={kind}: " in text for kind in ("mppi", "cem", "icem"))
+    names = re.findall(r"^  (planner\.\w+)=", text, re.MULTILINE)
+    assert sorted(names) == sorted(key for key in known_keys(TrainConfig) if key in names)
+    assert {"planner.horizon", "planner.inverse_temperature", "planner.noise_beta"} <= set(names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Further(Config):
+    """Settings of a verb that takes those of another.
+
+    Attributes:
+        count: How often at most.
+        pace: How fast.
+    """
+
+    count: int = 2
+    pace: float = 1.0
+
+
+def test_help_tells_inherited_settings_in_one_line() -> None:
+    assert verb_help("more", "Try more.", ("wmrobot more",), Further, extends="try") == (
+        "usage: wmrobot more [task] [key=value ...]\n"
+        "\n"
+        "Try more.\n"
+        "\n"
+        "settings and their defaults:\n"
+        "  count=2                   How often at most.\n"
+        "  pace=1.0                  How fast.\n"
+        "\n"
+        "and all others of try: see `wmrobot try --help`\n"
+        "\n"
+        "examples:\n"
+        "  wmrobot more"
+    )
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_only_a_verb_that_extends_another_inherits_settings(name: str) -> None:
+    config, extends = import_module(VERBS[name].module).Config, VERBS[name].extends
+    ancestors = [cls for cls in config.__mro__[1:] if is_dataclass(cls)]
+    expected = [] if extends is None else [import_module(VERBS[extends].module).Config]
+    assert ancestors == expected
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_choice_of_a_setting_is_told(name: str) -> None:
+    config = import_module(VERBS[name].module).Config
+    for owner in (config, *(c for hint in get_type_hints(config).values() for c in groups(hint))):
+        docs = attribute_docs(owner)
+        for field_name, hint in get_type_hints(owner).items():
+            choices = {str(c) for option in alternatives(hint) for c in get_args(option)
+                       if get_origin(option) is Literal and field_name != "kind"}  # fmt: skip
+            assert choices <= set(re.findall(r"[\w+]+", docs.get(field_name, ""))), field_name
 
 
 def test_overview_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

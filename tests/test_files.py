@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from wmrobot.core.errors import CheckpointError
 from wmrobot.core.files import (
     MANIFEST,
     load_tree,
+    make_folder,
     read_json,
     replace_folder,
     save_tree,
@@ -284,6 +288,86 @@ def test_a_crash_while_filling_a_folder_leaves_the_old_one(tmp_path: Path) -> No
         replace_folder(target, crash)
     assert (target / "a").read_text(encoding="utf-8") == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+@pytest.fixture
+def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the disk, in order: syncs, renames, removals, by name below `tmp_path`."""
+    seen: list[str] = []
+    fsync, replace, rename, rmtree = os.fsync, Path.replace, Path.rename, shutil.rmtree
+
+    def name(path: object) -> str:
+        relative = str(Path(str(path)).relative_to(tmp_path))
+        return re.sub(r"\.?([^/]+)\.\d+\.part", r"~\1", relative)
+
+    def synced(descriptor: int) -> None:
+        seen.append(f"sync {name(Path(f'/proc/self/fd/{descriptor}').readlink())}")
+        fsync(descriptor)
+
+    def moved(path: Path, target: Path) -> Path:
+        seen.append(f"{name(path)} -> {name(target)}")
+        return (replace if path.is_file() else rename)(path, target)
+
+    def removed(path: Path, **options: bool) -> None:
+        if path.exists():
+            seen.append(f"remove {name(path)}")
+        rmtree(path, **options)
+
+    monkeypatch.setattr(files.os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", moved)
+    monkeypatch.setattr(Path, "rename", moved)
+    monkeypatch.setattr(files.shutil, "rmtree", removed)
+    return seen
+
+
+def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_after(
+    tmp_path: Path, events: list[str]
+) -> None:
+    write_atomic(tmp_path / "x", b"1")
+    assert events == ["sync ~x", "~x -> x", "sync ."]
+
+
+def test_a_folder_lasts_before_the_one_that_it_replaces_goes(
+    tmp_path: Path, events: list[str]
+) -> None:
+    def write(folder: Path) -> None:
+        save_tree(folder, "s", {"a": np.zeros(2)})
+        seal(folder, {"kind": "controller", "schema": 1})
+
+    filled = [
+        *("sync ~c/~s.json", "~c/~s.json -> ~c/s.json"),
+        *("sync ~c/~s.safetensors", "~c/~s.safetensors -> ~c/s.safetensors", "sync ~c"),
+        *("sync ~c/~manifest.json", "~c/~manifest.json -> ~c/manifest.json", "sync ~c"),
+    ]
+    filled = [event.replace("~c", "r/~c") for event in filled]
+    replace_folder(tmp_path / "r" / "c", write)
+    assert events == ["sync .", *filled, "r/~c -> r/c", "sync r"]
+    events.clear()
+    replace_folder(tmp_path / "r" / "c", write)
+    put = ["r/c -> r/c.replaced", "r/~c -> r/c", "sync r", "remove r/c.replaced"]
+    assert events == [*filled, *put]
+
+
+def test_folders_that_are_made_last_all_the_way_up(tmp_path: Path, events: list[str]) -> None:
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert events == ["sync a/b", "sync a", "sync ."]
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert len(events) == 3
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSPC])
+def test_a_filesystem_that_cannot_sync_folders_is_no_error(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.os, "fsync", refuse)
+    if code == errno.ENOSPC:
+        with pytest.raises(OSError, match="No space left"):
+            files.sync_folder(tmp_path)
+    else:
+        files.sync_folder(tmp_path)
 
 
 def test_what_a_killed_process_left_aside_does_not_disturb(tmp_path: Path) -> None:

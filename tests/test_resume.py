@@ -145,8 +145,11 @@ def test_environment_without_a_snapshot_starts_its_episode_anew_and_says_so(
             for row in (0, 1)
         ]
         assert trainer.counters.decisions == 26
-        assert trainer._returns.tolist() == [0, 0]
-        assert trainer._obs["state"][:, 0].tolist() == [0, 0]  # the environment's own step count
+        assert trainer.collector.returns.tolist() == [0, 0]
+        assert trainer.collector.obs["state"][:, 0].tolist() == [
+            0,
+            0,
+        ]  # the environment's own step count
         assert trainer.loop(silent)
         batch = trainer.replay.sample(np.random.default_rng(0), 500)
     step = batch.obs["state"][..., 0].numpy()

@@ -33,6 +33,7 @@ class Config(TrainConfig):
 
     Attributes:
         task: Task whose sizes the planner and the learner have.
+        profile: Size of model and planner: nano, small, base or large.
         parts: What to time: plan, update, env, pixels.
         seconds: Budget of one case [s]; it makes at least 5 calls, however long they take.
         plan_batches: Robots that plan together.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from wmrobot.learn.learner import Learner
 from wmrobot.model.world_model import WorldModel
 from wmrobot.nn.activations import simnorm
 from wmrobot.nn.stacked import INIT_STD
+from wmrobot.plan.config import widen
 from wmrobot.plan.noise import draw_noise, empty_plan
 from wmrobot.plan.planner import make_planner
 
@@ -47,8 +49,13 @@ class Subject:
     """
 
     def __init__(self, cfg: TrainConfig, device: torch.device) -> None:
-        self.cfg, self.device = cfg, device
-        self.spec = _spec(cfg)
+        self.device, self.spec = device, _spec(cfg)
+        planner = widen(
+            cfg.planner,
+            action_dim=self.spec.action_dim,
+            extra_iterations=cfg.extra_iterations,
+        )
+        self.cfg = replace(cfg, planner=planner)
         torch.manual_seed(derive_seed(cfg.seed, "weights"))
         model = WorldModel(
             cfg.model,

@@ -21,6 +21,7 @@ from wmrobot.core.errors import CheckpointError
 from wmrobot.core.files import (
     MANIFEST,
     load_tree,
+    make_folder,
     read_json,
     replace_folder,
     save_tree,
@@ -55,7 +56,7 @@ class ReplayChunks:
 
         Where the body fails, what was new then still is, and leaves no file behind.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         heads, oldest = (a.astype(np.int64) for a in (self.replay.heads, self.replay.oldest))
         if (oldest > self._saved).any():  # a ring went round since: begin anew, without a gap
             kept, since = [], np.zeros_like(self._saved)

@@ -14,7 +14,7 @@ from typing import Any
 
 from wmrobot import __version__
 from wmrobot.app.output import only_documents
-from wmrobot.app.usage import overview, verb_help
+from wmrobot.app.usage import group_help, overview, verb_help
 from wmrobot.core.errors import ConfigError, WmrobotError, unknown
 
 
@@ -27,12 +27,14 @@ class Verb:
         summary: What it does, in one line.
         examples: Command lines for its help.
         has_json: Whether it knows `--json`.
+        extends: Verb whose settings its own `Config` inherits.
     """
 
     module: str
     summary: str
     examples: tuple[str, ...]
     has_json: bool = False
+    extends: str | None = None
 
 
 VERBS: Mapping[str, Verb] = {
@@ -78,8 +80,12 @@ VERBS: Mapping[str, Verb] = {
     "bench": Verb(
         module="wmrobot.app.bench",
         summary="Time planning, learning and simulation on this machine.",
-        examples=("wmrobot bench", "wmrobot bench --json > bench.json"),
+        examples=(
+            "wmrobot bench",
+            "wmrobot bench profile=base 'parts=[plan,update]' --json > bench.json",
+        ),
         has_json=True,
+        extends="train",
     ),
     "info": Verb(
         module="wmrobot.app.info",
@@ -150,12 +156,24 @@ def _dispatch(words: list[str]) -> int:
     _check_flags(name, verb, flags)
     module = import_module(verb.module)
     if flags & {"--help", "-h"}:
-        print(verb_help(name, verb.summary, verb.examples, module.Config))
+        groups = (group_help(name, module.Config, word) for word in words)
+        print(next(filter(None, groups), None) or _help(name, verb, module.Config))
         return 0
     cfg = _load(module.Config, [word for word in words if word not in flags])
     json = "--json" in flags
     with only_documents() if json else nullcontext():
         return int(module.run(cfg, json=json))
+
+
+def _help(name: str, verb: Verb, config: type[Any]) -> str:
+    return verb_help(
+        name,
+        verb.summary,
+        verb.examples,
+        config,
+        extends=verb.extends,
+        has_json=verb.has_json,
+    )
 
 
 def _check_flags(name: str, verb: Verb, flags: set[str]) -> None:

@@ -30,7 +30,8 @@ class Config:
             shuffled (the planner, its learned dynamics shuffled).
         episodes: Episodes, run side by side.
         seed: Of the environments and of the planner's noise.
-        render: How pictures are drawn; another one than it was trained with needs `allow_render`.
+        render: How pictures are drawn: exact, near, fast or ray; another way than it was trained
+            with needs `allow_render`.
         allow_render: Evaluate with pictures that it was not trained with.
         save_episodes: Folder to write the episodes to, for `train data=`.
         workers: Processes for the environments; 0 steps them in this process.

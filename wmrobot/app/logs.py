@@ -3,15 +3,19 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from wmrobot.app.rollout import Rollout
 from wmrobot.app.run_folder import Table
-from wmrobot.core.errors import MissingExtraError
+from wmrobot.core.errors import CheckpointError, MissingExtraError
+from wmrobot.core.files import read_json, write_json
 
+WANDB_FILE = "wandb.json"
 EVAL_COLUMNS = ("step", "episode_reward")  # TD-MPC2's
 TRAIN_COLUMNS = (
     "decisions",
@@ -37,18 +41,27 @@ class Logs:
     Args:
         run: Folder of the run.
         wandb_project: Project on Weights & Biases; None logs nothing there.
+        settings: The run's, to be told there as well.
 
     Raises:
         MissingExtraError: Weights & Biases is asked for and not installed.
+        CheckpointError: The folder's file with the id of its run there is malformed.
     """
 
-    def __init__(self, run: Path, wandb_project: str | None = None) -> None:
+    def __init__(
+        self,
+        run: Path,
+        wandb_project: str | None = None,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._eval = Table(run / "eval.csv", EVAL_COLUMNS)
         self._train = Table(run / "train.csv", TRAIN_COLUMNS)
         self._folder = run / "tensorboard"
         self._board: SummaryWriter | None = None
         self._purge: int | None = None
-        self._wandb: Any = None if wandb_project is None else _start_wandb(run, wandb_project)
+        self._wandb: Any = None
+        if wandb_project is not None:
+            self._wandb = _start_wandb(run, wandb_project, settings)
 
     def train(self, decisions: int, step: int, values: Mapping[str, float]) -> None:
         """Log one row of training figures; `step` counts environment steps with action repeat."""
@@ -107,11 +120,28 @@ class Logs:
             self._wandb.finish()
 
 
-def _start_wandb(run: Path, project: str) -> Any:
+def _start_wandb(run: Path, project: str, settings: Mapping[str, Any]) -> Any:
+    """Begin a run on Weights & Biases, or go on with the one that this folder began."""
     try:
         import wandb
     except ModuleNotFoundError:
         raise MissingExtraError(
             'wandb is not installed; install it with: pip install "wmrobot[wandb]"'
         ) from None
-    return wandb.init(project=project, dir=str(run), name=run.name)
+    file = run / WANDB_FILE
+    if not file.exists():
+        write_json(file, {"id": uuid4().hex})
+    stored = read_json(file)
+    if not isinstance(stored, dict) or not isinstance(stored.get("id"), str):
+        raise CheckpointError(
+            f"{file}: expected an object with the id of a run on Weights & Biases, got something "
+            "else; delete it to begin a new one there"
+        )
+    return wandb.init(
+        project=project,
+        dir=str(run),
+        name=run.name,
+        id=stored["id"],
+        resume="allow",
+        config=dict(settings),
+    )

@@ -5,6 +5,7 @@
 <run>/replay/             chunks that checkpoints refer to
 <run>/eval.csv train.csv  one row an evaluation, one row every `log_freq` decisions
 <run>/tensorboard/
+<run>/wandb.json          id of the run on Weights & Biases, where it is logged there
 """
 
 import csv
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from wmrobot import __version__
 from wmrobot.core.errors import CheckpointError
+from wmrobot.core.files import make_folder, sync_folder
 from wmrobot.core.resources import PACKAGE
 
 RUN_FILE = "run.json"
@@ -38,7 +40,7 @@ def lock_run(folder: Path) -> Iterator[None]:
         CheckpointError: Another process has it, or there is no making such a folder.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except (FileExistsError, NotADirectoryError):
         raise CheckpointError(
             f"{folder}: expected a folder for the run, got a file; choose another run="
@@ -68,6 +70,7 @@ class Table:
         self.path, self.columns = path, tuple(columns)
         if not path.exists() or self.size == 0:
             self._append([self.columns])
+            sync_folder(path.parent)
 
     def add(self, row: Mapping[str, object]) -> None:
         """Append one row; columns that it lacks stay empty."""

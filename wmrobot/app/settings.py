@@ -25,9 +25,9 @@ class TrainConfig:
         data: Folder of recorded episodes to put into the replay first.
         offline: Learn from `data` alone; `steps` then counts updates.
         save_episodes: Folder to write every collected episode to.
-        obs: What the robot sees.
+        obs: What the robot sees: state, rgb or state+rgb.
         cameras: Cameras of the pictures, by name or index; null takes the task's own.
-        render: How pictures are drawn.
+        render: How pictures are drawn: exact, near, fast or ray.
         image_size: Height and width of the pictures [pixels].
         seed: Seed of the whole run.
         steps: Decisions to take, over all environments.
@@ -36,6 +36,8 @@ class TrainConfig:
         greedy_envs: How many of them act as an evaluation does, without exploration, so that the
             model knows the states that a deployed planner meets.
         workers: Processes that they are spread over; 0 steps them in this process.
+        extra_iterations: Rounds that the planner makes on top of `planner.iterations` where the
+            robot has 20 or more actuators, as TD-MPC2's does; 0 for none.
         updates_per_decision: Gradient updates for each decision.
         pretrain_updates: Updates when the random decisions are over; null takes `seed_steps`.
         eval_freq: Decisions between evaluations; 0 evaluates at the end only.
@@ -69,6 +71,7 @@ class TrainConfig:
     num_envs: int = 1
     greedy_envs: int = 0
     workers: int = 0
+    extra_iterations: int = 2
     updates_per_decision: float = 1.0
     pretrain_updates: int | None = None
     eval_freq: int = 25_000
@@ -87,7 +90,15 @@ class TrainConfig:
         for name in ("steps", "num_envs", "eval_episodes", "log_freq"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("seed", "seed_steps", "workers", "eval_freq", "save_freq", "threads"):
+        for name in (
+            "seed",
+            "seed_steps",
+            "workers",
+            "extra_iterations",
+            "eval_freq",
+            "save_freq",
+            "threads",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}: expected at least 0, got {getattr(self, name)}")
         if not 0 <= self.greedy_envs < self.num_envs:

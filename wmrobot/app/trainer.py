@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wmrobot.app.build import build_card, build_env, build_replay
 from wmrobot.app.checkpoint import (
     ReplayChunks,
     describe_kept,
@@ -22,8 +23,8 @@ from wmrobot.app.checkpoint import (
     refuse_another,
     save_checkpoint,
 )
+from wmrobot.app.collector import Collector
 from wmrobot.app.controllers import (
-    Card,
     checkpoint_folders,
     load_weights,
     locate_controller,
@@ -34,19 +35,13 @@ from wmrobot.app.controllers import (
 from wmrobot.app.evaluation import evaluate
 from wmrobot.app.logs import Logs
 from wmrobot.app.progress import Counters, Progress
-from wmrobot.app.recorded import count_rows, deal
+from wmrobot.app.recorded import deal
+from wmrobot.app.schedule import is_due, updates_due
 from wmrobot.app.settings import TrainConfig
 from wmrobot.core.config import to_plain
 from wmrobot.core.errors import ObservationError, TrainingError
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.seeds import derive_seed
-from wmrobot.core.spec import FloatArray
-from wmrobot.data.batch import Batch
-from wmrobot.data.episodes import write_episode
-from wmrobot.data.memory import memory_budget
-from wmrobot.data.replay import Replay
-from wmrobot.envs.registry import task_info
-from wmrobot.envs.vector import VectorEnv
 from wmrobot.learn.learner import Learner
 
 
@@ -67,16 +62,7 @@ class Trainer:
         self, cfg: TrainConfig, run: Path, device: torch.device, made: Mapping[str, Any]
     ) -> None:
         self.cfg, self.run, self.device = cfg, run, device
-        self.env = VectorEnv(
-            cfg.task,
-            cfg.num_envs,
-            seed=derive_seed(cfg.seed, "environments"),
-            workers=cfg.workers,
-            obs=cfg.obs,
-            cameras=cfg.cameras,
-            render=cfg.render,
-            image_size=cfg.image_size,
-        )
+        self.env = build_env(cfg)
         try:
             self._build(made)
         except BaseException:
@@ -86,19 +72,7 @@ class Trainer:
     def _build(self, made: Mapping[str, Any]) -> None:
         """All that stands on the environments: model, planner, replay, logs."""
         cfg, run, device = self.cfg, self.run, self.device
-        spec = self.env.task_spec
-        self.card = Card(
-            task=spec,
-            obs=cfg.obs,
-            cameras=cfg.cameras,
-            render=cfg.render,
-            image_size=cfg.image_size,
-            randomization=task_info(cfg.task).randomization,
-            model=cfg.model,
-            planner=cfg.planner,
-            discount=cfg.learner.discount(spec.episode_decisions),
-            made={**made, "seed": cfg.seed, "profile": cfg.profile},
-        )
+        self.card = build_card(cfg, self.env.task_spec, made)
         # layers draw their first weights from torch's global stream
         torch.manual_seed(derive_seed(cfg.seed, "weights"))
         self.model = make_model(self.card, device)
@@ -106,27 +80,14 @@ class Trainer:
         self.controller = make_controller(
             self.model, self.card, make_generator(cfg.seed, "planner", device)
         )
-        self.replay = Replay(
-            obs_shapes=spec.obs_shapes,
-            action_dim=spec.action_dim,
-            num_envs=cfg.num_envs,
-            capacity=count_rows(cfg, spec),
-            horizon=cfg.planner.horizon,
-            frame_stack=cfg.model.frame_stack if "rgb" in spec.obs_shapes else 1,
-            device=device if cfg.replay.storage == "device" else "cpu",
-            budget_bytes=memory_budget(cfg.replay, device),
-        )
+        self.replay = build_replay(cfg, self.card.task, device)
         self.chunks = ReplayChunks(run / "replay", self.replay)
-        self.logs = Logs(run, cfg.wandb)
+        self.logs = Logs(run, cfg.wandb, to_plain(cfg))
         self.progress = Progress()
+        self.collector = Collector(cfg, self.env, self.controller, self.replay, self.progress)
         self.stop_requested = False
         self._sampler = make_numpy_generator(cfg.seed, "replay")
-        self._explorer = make_numpy_generator(cfg.seed, "seed actions")
-        self._exploring = np.arange(cfg.num_envs) >= cfg.greedy_envs
-        self._returns = np.zeros(cfg.num_envs)
-        self._finished: list[float] = []  # returns since the last row of train.csv
         self._metrics: dict[str, Tensor] = {}
-        self._obs: dict[str, np.ndarray] = {}
 
     @property
     def counters(self) -> Counters:
@@ -142,8 +103,7 @@ class Trainer:
             for ring, episode in deal(Path(self.cfg.data), task, num_envs):
                 self.replay.add_episode(episode, ring)
         if not self.cfg.offline:
-            self._obs = self.env.reset()
-            self.replay.start(self._obs)
+            self.collector.begin()
 
     def _init_weights(self, init: str) -> None:
         folder = locate_controller(init)
@@ -171,23 +131,10 @@ class Trainer:
         self.progress.counters = Counters(**state["counters"])
         self.progress.last_return = float(state["last_return"])
         self._sampler.bit_generator.state = state["sampler"]
-        self._explorer.bit_generator.state = state["explorer"]
-        self._returns = np.array(state["returns"])
-        self._finished = list(state["finished"])
         self._metrics = {name: torch.tensor(value) for name, value in state["metrics"].items()}
-        if not self.cfg.offline:
-            self._restore_env(state["env"])
+        self.collector.load_state(state)
         is_settled = self.counters.settled == self.counters.decisions
         self.logs.cut(state["logs"], purge_step=self._env_steps + is_settled)
-
-    def _restore_env(self, snapshot: Mapping[str, Any]) -> None:
-        self._obs = self.env.restore(snapshot)
-        lost = np.array([int(row) for row, state in snapshot["rows"].items() if state is None])
-        if len(lost):  # cannot snapshot: these rows have begun a new episode
-            lost.sort()
-            self._returns[lost] = 0
-            self.controller.reset(lost)
-            self.replay.start({name: value[lost] for name, value in self._obs.items()}, lost)
 
     def loop(self, show: Callable[[Progress], None]) -> bool:
         """Run until the last decision, or until `stop_requested`.
@@ -217,70 +164,36 @@ class Trainer:
         else:
             before = self.counters.decisions
             self._decide()
-            self.counters.owed += self._updates_due(before)
+            if self.replay.num_samples > 0:
+                self.counters.owed += updates_due(self.cfg, before, self.counters.decisions)
 
     def _settle(self) -> None:
         """Learn, evaluate, log and save as the newest decisions ask; a stop leaves the rest."""
         self._learn()
         begin = time.perf_counter()
         before, after, steps = self.counters.settled, self.counters.decisions, self.cfg.steps
-        if not self.stop_requested and _due(self.cfg.eval_freq, before, after, steps):
+        if not self.stop_requested and is_due(self.cfg.eval_freq, before, after, steps):
             self._evaluate()
         if self.stop_requested:  # learning or evaluation may be cut short: both go on later
             return
-        if _due(self.cfg.log_freq, before, after, steps):
+        if is_due(self.cfg.log_freq, before, after, steps):
             self._log()
         self.counters.settled = after
-        if _due(self.cfg.save_freq, before, after, steps):
+        if is_due(self.cfg.save_freq, before, after, steps):
             self.save()
         self.progress.evaluate_s += time.perf_counter() - begin
 
     def _decide(self) -> None:
         """One decision of every environment."""
         begin = time.perf_counter()
-        if self.counters.decisions < self.cfg.seed_steps:
-            shape = (self.cfg.num_envs, self.card.task.action_dim)
-            action: FloatArray = self._explorer.uniform(-1, 1, shape).astype(np.float32)
-        else:
-            action = self._plan()
-        step = self.env.step(action)
-        self.replay.add(action, step)
-        self._obs = step.obs
-        self._returns += step.reward
-        self.counters.decisions += self.cfg.num_envs
-        for row in np.flatnonzero(step.ended):
-            self._finish_episode(int(row))
-        if step.ended.any():
-            self.controller.reset(np.flatnonzero(step.ended))
-        self.progress.collect_s += time.perf_counter() - begin
-
-    def _plan(self) -> FloatArray:
         try:
-            return self.controller.act(self._obs, explore=self._exploring)
+            action = self.collector.choose()
         except ObservationError:
             if not self.learner.weights_finite():
                 self._refuse_to_go_on()
             raise
-
-    def _finish_episode(self, row: int) -> None:
-        self.progress.last_return = float(self._returns[row])
-        self._finished.append(self.progress.last_return)
-        self._returns[row] = 0
-        if self.cfg.save_episodes is not None:
-            episode = self.replay.finished_episode(row)
-            if episode is not None:
-                name = f"episode-{self.counters.episodes:06d}.safetensors"
-                write_episode(Path(self.cfg.save_episodes) / name, episode, self.card.task.name)
-        self.counters.episodes += 1
-
-    def _updates_due(self, before: int) -> float:
-        """Updates after the newest decisions: none among the random ones, many when they end."""
-        cfg, after = self.cfg, self.counters.decisions
-        if after < cfg.seed_steps or self.replay.num_samples == 0:
-            return 0
-        if before < max(cfg.seed_steps, 1):
-            return cfg.seed_steps if cfg.pretrain_updates is None else cfg.pretrain_updates
-        return (after - before) * cfg.updates_per_decision
+        self.collector.execute(action)
+        self.progress.collect_s += time.perf_counter() - begin
 
     def _learn(self) -> None:
         """Make the whole updates that are owed; a stop leaves the rest."""
@@ -288,7 +201,7 @@ class Trainer:
         self.learner.set_progress(self.counters.decisions / self.cfg.steps)
         while self.counters.owed >= 1 and not self.stop_requested:
             batch = self.replay.sample(self._sampler, self.cfg.learner.batch_size)
-            self._metrics = self.learner.update(_to_device(batch, self.device))
+            self._metrics = self.learner.update(batch.to(self.device))
             self.counters.owed -= 1
             self.counters.updates += 1
         self.progress.update_s += time.perf_counter() - begin
@@ -298,8 +211,7 @@ class Trainer:
         row: dict[str, float] = {name: float(v) for name, v in self._metrics.items()}
         if not all(math.isfinite(value) for value in row.values()):
             self._refuse_to_go_on()
-        row["episode_reward"] = float(np.mean(self._finished)) if self._finished else math.nan
-        self._finished.clear()
+        row["episode_reward"] = self.collector.take_mean_return()
         self.logs.train(self.counters.decisions, self._env_steps, row)
 
     @property
@@ -338,13 +250,10 @@ class Trainer:
             "num_rows": self.replay.num_rows,
             "learner": self.learner.state(),
             "controller": self.controller.state(),
-            "env": {} if self.cfg.offline else self.env.snapshot(),
+            **self.collector.state(),
             "counters": vars(self.counters),
             "last_return": np.array(self.progress.last_return),  # may be NaN: no JSON
             "sampler": self._sampler.bit_generator.state,
-            "explorer": self._explorer.bit_generator.state,
-            "returns": self._returns,
-            "finished": self._finished,
             "metrics": {name: value.cpu().numpy() for name, value in self._metrics.items()},
             "logs": self.logs.sizes(),
         }
@@ -366,21 +275,3 @@ class Trainer:
         """End environments and logs."""
         self.env.close()
         self.logs.close()
-
-
-def _due(freq: int, before: int, after: int, steps: int) -> bool:
-    """Whether a multiple of `freq`, or the end, lies in (before, after]."""
-    return after >= steps or (freq > 0 and after // freq > before // freq)
-
-
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    def move(value: Tensor) -> Tensor:
-        return value.to(device, non_blocking=True)
-
-    return Batch(
-        obs={name: move(value) for name, value in batch.obs.items()},
-        action=move(batch.action),
-        reward=move(batch.reward),
-        terminated=move(batch.terminated),
-        mask=move(batch.mask),
-    )

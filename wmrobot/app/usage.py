@@ -2,10 +2,10 @@
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from inspect import cleandoc
-from typing import Any
+from inspect import cleandoc, get_annotations
+from typing import Any, get_args, get_type_hints
 
 WIDTH = 98
 
@@ -28,7 +28,13 @@ def overview(verbs: Mapping[str, str]) -> str:
 
 
 def verb_help(
-    verb: str, summary: str, examples: tuple[str, ...], settings: type[Any] | None
+    verb: str,
+    summary: str,
+    examples: tuple[str, ...],
+    settings: type[Any],
+    *,
+    extends: str | None = None,
+    has_json: bool = False,
 ) -> str:
     """What `wmrobot <verb> --help` prints.
 
@@ -36,13 +42,43 @@ def verb_help(
         verb: Its name.
         summary: What it does, in one line.
         examples: Command lines.
-        settings: Dataclass of its settings; None where it takes none.
+        settings: Dataclass of its settings.
+        extends: Verb whose settings that dataclass inherits; its help tells them.
+        has_json: Whether it knows `--json`.
     """
-    parts = [f"usage: wmrobot {verb} [task] [key=value ...]\n\n{summary}"]
-    if settings is not None:
-        parts.append("\n".join(["settings and their defaults:", *_settings(settings)]))
+    json = " [--json]" if has_json else ""
+    told = fields(settings) if extends is None else _own(settings)
+    parts = [
+        f"usage: wmrobot {verb} [task] [key=value ...]{json}\n\n{summary}",
+        "\n".join(["settings and their defaults:", *_settings(settings, told)]),
+    ]
+    if extends is not None:
+        parts.append(f"and all others of {extends}: see `wmrobot {extends} --help`")
+    if groups := [field.name for field in told if is_dataclass(_default(field))]:
+        parts.append(f"what a group's settings mean: wmrobot {verb} --help <{'|'.join(groups)}>")
     parts.append("\n".join(["examples:", *(f"  {example}" for example in examples)]))
     return "\n\n".join(parts)
+
+
+def group_help(verb: str, settings: type[Any], group: str) -> str | None:
+    """What `wmrobot <verb> --help <group>` prints; None where there is no such group.
+
+    Of a choice between dataclasses, the first tells all of its settings, the others their own.
+    """
+    hint = get_type_hints(settings).get(group)
+    choices = [option for option in (hint, *get_args(hint)) if is_dataclass(option)]
+    if not choices:
+        return None
+    lines = [f"usage: wmrobot {verb} [task] [{group}.key=value ...]"]
+    shown: set[str] = {"kind"}
+    for choice in choices:
+        assert isinstance(choice, type)
+        title = cleandoc(choice.__doc__ or "").splitlines()[0]
+        name = f"{group}={choice.kind}: " if hasattr(choice, "kind") else ""
+        told = [field for field in fields(choice) if field.name not in shown]
+        lines += ["", f"{name}{title}", *_settings(choice, told, f"{group}.")]
+        shown.update(field.name for field in told)
+    return "\n".join(lines)
 
 
 def attribute_docs(cls: type[Any]) -> dict[str, str]:
@@ -57,17 +93,22 @@ def attribute_docs(cls: type[Any]) -> dict[str, str]:
     return docs
 
 
-def _settings(cls: type[Any]) -> Iterator[str]:
-    """One block of lines for each setting; the groups, in short, come last."""
+def _own(cls: type[Any]) -> "tuple[Field[Any], ...]":
+    """Fields that a dataclass declares itself, anew where it has inherited them."""
+    return tuple(field for field in fields(cls) if field.name in get_annotations(cls))
+
+
+def _settings(cls: type[Any], told: "Iterable[Field[Any]]", prefix: str = "") -> Iterator[str]:
+    """One block of lines for each setting told; the groups, in short, come last."""
     docs = attribute_docs(cls)
     groups = {}
-    for field in fields(cls):
+    for field in told:
         default = _default(field)
         if is_dataclass(default):
             groups[field.name] = default
             continue
         shown = "" if default is MISSING else _value(default)
-        yield from _entry(f"{field.name}={shown}", docs.get(field.name, ""))
+        yield from _entry(f"{prefix}{field.name}={shown}", docs.get(field.name, ""))
     for name, group in groups.items():
         yield ""
         values = " ".join(f"{f.name}={_value(getattr(group, f.name))}" for f in fields(group))

@@ -1,4 +1,4 @@
-"""Files that last: written aside and renamed, every byte hashed, nothing ever unpickled.
+"""Files that last: written aside, synced and renamed, every byte hashed, nothing ever unpickled.
 
 A *tree* is nested dicts with string keys whose leaves are numpy arrays or plain JSON values. It is
 stored as one safetensors file (the arrays) and one JSON file (the rest). A *sealed* folder carries
@@ -6,6 +6,7 @@ stored as one safetensors file (the arrays) and one JSON file (the rest). A *sea
 flipped byte.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ MANIFEST = "manifest.json"
 REPLACED = ".replaced"
 """Ends the name of a folder while `replace_folder` puts another in its place."""
 Tree = Mapping[str, Any]
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # some network filesystems, of folders
 
 
 def sha256(path: Path) -> str:
@@ -33,8 +35,37 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk knows which names are in a folder, as far as its filesystem tells."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that they last as what is put into it does."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
+
+
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash at any instant, sees the old one or the new one."""
+    """Write a file so that a reader, or a crash at any instant, sees the old one or the new one.
+
+    When it returns, the new one survives a loss of power too.
+    """
+    _write_aside(path, data)
+    sync_folder(path.parent)
+
+
+def _write_aside(path: Path, data: bytes) -> None:
+    """As `write_atomic`, but for the folder, which the caller syncs after several files."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with aside.open("wb") as file:
@@ -77,8 +108,9 @@ def save_tree(folder: Path, name: str, tree: Tree) -> None:
             return {"@array": path}
         return node.item() if isinstance(node, np.generic) else node
 
-    write_json(folder / f"{name}.json", strip(tree, ""))
-    write_atomic(folder / f"{name}.safetensors", dump_arrays(arrays))
+    _write_aside(folder / f"{name}.json", _dump(strip(tree, "")))
+    _write_aside(folder / f"{name}.safetensors", dump_arrays(arrays))
+    sync_folder(folder)
 
 
 def load_tree(folder: Path, name: str) -> dict[str, Any]:
@@ -177,12 +209,15 @@ def _read_manifest(folder: Path, kind: str, schema: int) -> dict[str, Any]:
 def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a folder aside, then rename it to `target`; what was there goes after.
 
+    `write` writes by the functions of this module, which sync what they write.
+
     Two folders cannot change places in one step: where a crash comes between, what was there is
     found beside, under `target`'s name and `REPLACED`.
     """
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    make_folder(target.parent)
+    aside.mkdir()
     try:
         write(aside)
         if target.exists():
@@ -190,8 +225,10 @@ def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)
             aside.rename(target)
+            sync_folder(target.parent)  # before the old one is gone
             shutil.rmtree(old)
         else:
             aside.rename(target)
+            sync_folder(target.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

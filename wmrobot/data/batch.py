@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -22,3 +23,9 @@ class Batch(NamedTuple):
     reward: Tensor
     terminated: Tensor
     mask: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device; on a GPU the copy may still be under way."""
+        move = [value.to(device, non_blocking=True) for value in self[1:]]
+        obs = {name: value.to(device, non_blocking=True) for name, value in self.obs.items()}
+        return Batch(obs, *move)

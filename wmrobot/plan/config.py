@@ -1,9 +1,12 @@
 """Settings of the planners; the defaults are TD-MPC2's (profile `base`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from wmrobot.core.errors import ConfigError
+
+MANY_ACTUATORS = 20
+"""From so many on, TD-MPC2 plans in more rounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +110,16 @@ class IcemConfig(SearchConfig):
 
 
 PlannerConfig = MppiConfig | CemConfig | IcemConfig
+
+
+def widen(cfg: PlannerConfig, *, action_dim: int, extra_iterations: int) -> PlannerConfig:
+    """The planner for a robot: with more rounds where it has many actuators.
+
+    Args:
+        cfg: Planner as it is set.
+        action_dim: A.
+        extra_iterations: Rounds that `MANY_ACTUATORS` and more are worth.
+    """
+    if action_dim < MANY_ACTUATORS:
+        return cfg
+    return replace(cfg, iterations=cfg.iterations + extra_iterations)
