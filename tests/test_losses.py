@@ -64,7 +64,7 @@ def test_td_target_by_hand() -> None:
 
 @pytest.mark.parametrize("td_lambda", [0.0, 0.6, 1.0])
 def test_lambda_return_is_its_definition_by_rewards_ahead(td_lambda: float) -> None:
-    """Weighted n-step returns, each summed from its own rewards; sample 1 ends after 2 decisions."""
+    """Weighted n-step returns from the rewards themselves; sample 1 ends after 2 decisions."""
     model, learner, batch, noise = setup()
     batch = cut(batch, 2, terminated=False)
     next_z = model.encode({"state": batch.obs["state"][1:]})

@@ -21,6 +21,7 @@ from wmrobot.core.files import REPLACED, load_tree, save_tree, unseal
 from wmrobot.core.random import make_generator
 from wmrobot.core.resources import resource_folder
 from wmrobot.core.spec import ObsMode, TaskSpec
+from wmrobot.core.types import Compiler, leave_as_is
 from wmrobot.envs.registry import canonical_name
 from wmrobot.envs.task import Randomization, RenderMode
 from wmrobot.model.config import ModelConfig
@@ -83,7 +84,11 @@ def make_model(card: Card, device: torch.device) -> WorldModel:
 
 
 def make_controller(
-    model: WorldModel, card: Card, generator: torch.Generator, planner: PlannerConfig | None = None
+    model: WorldModel,
+    card: Card,
+    generator: torch.Generator,
+    planner: PlannerConfig | None = None,
+    compiler: Compiler = leave_as_is,
 ) -> Controller:
     """The planner inside a model, closed-loop."""
     return Controller(
@@ -94,6 +99,7 @@ def make_controller(
         num_q=card.model.num_q,
         frame_stack=card.model.frame_stack,
         generator=generator,
+        compiler=compiler,
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from wmrobot.app.compiling import CompileChoice
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.spec import ObsMode
 from wmrobot.data.memory import ReplayConfig
@@ -46,6 +47,8 @@ class TrainConfig:
         log_freq: Decisions between rows of train.csv.
         device: Where the model lives: auto, cpu, cuda or mps.
         threads: Threads of torch; 0 takes every core.
+        compile: Compile planning and learning: true, false, or auto, which does for long runs on a
+            CPU that has a C++ compiler.
         wandb: Project to log to on Weights & Biases (needs wmrobot[wandb]).
         model: World model.
         planner: Planner: mppi, cem or icem.
@@ -80,6 +83,7 @@ class TrainConfig:
     log_freq: int = 1_000
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int = 0
+    compile: CompileChoice = "auto"
     wandb: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     planner: PlannerConfig = field(default_factory=MppiConfig)

@@ -82,6 +82,8 @@ def _train(cfg: Config, folder: Path) -> bool:
             run_file = {"schema": SCHEMA, "settings": to_plain(cfg), "made": made}
             write_json(folder / RUN_FILE, run_file)
         _say(trainer, folder, device.type, threads)
+        trainer.rehearse()
+        print(f"  {trainer.compilation.told}", file=sys.stderr)
         with _stop_on_signal(trainer), _bar(trainer) as show:
             finished = trainer.loop(show)
         if finished and not (folder / SUMMARY_FILE).exists():

@@ -24,6 +24,7 @@ from wmrobot.app.checkpoint import (
     save_checkpoint,
 )
 from wmrobot.app.collector import Collector
+from wmrobot.app.compiling import Compilation
 from wmrobot.app.controllers import (
     checkpoint_folders,
     load_weights,
@@ -36,6 +37,7 @@ from wmrobot.app.evaluation import evaluate
 from wmrobot.app.logs import Logs
 from wmrobot.app.progress import Counters, Progress
 from wmrobot.app.recorded import deal
+from wmrobot.app.rehearsal import rehearse
 from wmrobot.app.schedule import is_due, updates_due
 from wmrobot.app.settings import TrainConfig
 from wmrobot.core.config import to_plain
@@ -76,9 +78,19 @@ class Trainer:
         # layers draw their first weights from torch's global stream
         torch.manual_seed(derive_seed(cfg.seed, "weights"))
         self.model = make_model(self.card, device)
-        self.learner = Learner(self.model, cfg.learner, make_generator(cfg.seed, "learner", device))
+        updates = cfg.steps * (1 if cfg.offline else cfg.updates_per_decision)
+        self.compilation = Compilation(cfg.compile, device, updates)
+        self.learner = Learner(
+            self.model,
+            cfg.learner,
+            make_generator(cfg.seed, "learner", device),
+            self.compilation,
+        )
         self.controller = make_controller(
-            self.model, self.card, make_generator(cfg.seed, "planner", device)
+            self.model,
+            self.card,
+            make_generator(cfg.seed, "planner", device),
+            compiler=self.compilation,
         )
         self.replay = build_replay(cfg, self.card.task, device)
         self.chunks = ReplayChunks(run / "replay", self.replay)
@@ -135,6 +147,20 @@ class Trainer:
         self.collector.load_state(state)
         is_settled = self.counters.settled == self.counters.decisions
         self.logs.cut(state["logs"], purge_step=self._env_steps + is_settled)
+
+    def rehearse(self) -> None:
+        """Compile what the settings let be compiled, before the first decision."""
+        cfg = self.cfg
+        robots = {cfg.eval_episodes} if cfg.offline else {cfg.eval_episodes, cfg.num_envs}
+        rehearse(
+            self.compilation,
+            self.learner,
+            self.card,
+            batch_size=cfg.learner.batch_size,
+            robots=robots,
+        )
+        made = {**self.card.made, "compiled": self.compilation.on}
+        self.card = replace(self.card, made=made)
 
     def loop(self, show: Callable[[Progress], None]) -> bool:
         """Run until the last decision, or until `stop_requested`.
@@ -230,6 +256,7 @@ class Trainer:
             seed=self.cfg.seed,
             workers=self.cfg.workers,
             stop=lambda: self.stop_requested,
+            compiler=self.compilation,
         )
         if self.stop_requested:
             return

@@ -3,7 +3,8 @@
 Alone remembers plans, frames and random streams.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,10 +14,10 @@ from torch import Tensor
 from wmrobot.control.frames import FrameStack
 from wmrobot.core.errors import ObservationError
 from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs
-from wmrobot.core.types import LatentModel, Plan
+from wmrobot.core.types import Compiler, LatentModel, Plan, PlanNoise, leave_as_is
 from wmrobot.plan.config import PlannerConfig
 from wmrobot.plan.noise import draw_noise, empty_plan
-from wmrobot.plan.planner import make_planner
+from wmrobot.plan.planner import Planner, make_planner
 
 
 class Agent(Protocol):
@@ -42,6 +43,7 @@ class Controller:
         num_q: Value heads of the model.
         frame_stack: Frames that the model sees.
         generator: Random stream, on the model's device.
+        compiler: Makes the way from observation to plan faster.
     """
 
     def __init__(
@@ -54,11 +56,12 @@ class Controller:
         num_q: int,
         frame_stack: int,
         generator: torch.Generator,
+        compiler: Compiler = leave_as_is,
     ) -> None:
         self.model, self.cfg, self.generator = model, cfg, generator
         self.obs_shapes, self.action_dim = dict(obs_shapes), action_dim
         self._num_q = num_q
-        self._planner = make_planner(cfg)
+        self._tick = compiler(_make_tick(cfg))
         self._frames = FrameStack(frame_stack)
         self._plan: Plan | None = None
 
@@ -78,7 +81,7 @@ class Controller:
             valid[torch.as_tensor(rows, device=valid.device)] = False
             self._plan = self._plan._replace(valid=valid)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # inference_mode marks tensors, and compiled code would be made for each mark
     def act(self, obs: Obs, *, explore: bool | BoolArray = False) -> FloatArray:
         """Plan from observations (B, ...) and choose actions (B, A).
 
@@ -104,8 +107,8 @@ class Controller:
             self._plan = empty_plan(
                 self.cfg, batch=batch, action_dim=self.action_dim, device=device
             )
-        z = self.model.encode(to_tensors(self._frames.push(obs), device))
-        self._plan = plan = self._planner(self.model, z, self._plan, noise)
+        seen = to_tensors(self._frames.push(obs), device)
+        self._plan = plan = self._tick(self.model, seen, self._plan, noise)
         drawn = (plan.action + plan.std[:, 0] * noise.execution).clamp(-1, 1)
         exploring = torch.as_tensor(explore, device=device).expand(batch).unsqueeze(1)
         action = torch.where(exploring, drawn, plan.mean[:, 0])
@@ -136,6 +139,22 @@ class Controller:
         self._plan = Plan(**tensors) if tensors else None
         self._frames.load_state(state["frames"])
         self.generator.set_state(torch.from_numpy(state["generator"]))
+
+
+@cache  # the same function for the same planner: it is compiled once
+def _make_tick(cfg: PlannerConfig) -> Callable[..., Plan]:
+    return partial(tick, make_planner(cfg))
+
+
+def tick(
+    planner: Planner,
+    model: LatentModel,
+    obs: Mapping[str, Tensor],
+    warm_start: Plan,
+    noise: PlanNoise,
+) -> Plan:
+    """From observations by modality (B, ...) to a plan: all that a decision computes."""
+    return planner(model, model.encode(obs), warm_start, noise)
 
 
 def check_obs(obs: Obs, shapes: Mapping[str, tuple[int, ...]]) -> int:

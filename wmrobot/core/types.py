@@ -3,10 +3,26 @@
 `core/spec.py` is the legend of the axis letters.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Compiler(Protocol):
+    """Makes a function faster; what comes back computes the same."""
+
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
+        """The faster function."""
+        ...
+
+
+def leave_as_is(function: Callable[P, R], /) -> Callable[P, R]:
+    """The compiler that does nothing."""
+    return function
 
 
 class LatentModel(Protocol):

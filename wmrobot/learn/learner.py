@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wmrobot.core.types import Compiler, leave_as_is
 from wmrobot.data.batch import Batch
 from wmrobot.learn.config import LearnerConfig
 from wmrobot.learn.losses import UpdateNoise, model_losses, prior_loss, prior_values
@@ -24,9 +25,16 @@ class Learner:
         model: World model to train.
         cfg: Losses and optimisers.
         generator: Random stream of the updates, on the model's device.
+        compiler: Makes the losses faster.
     """
 
-    def __init__(self, model: WorldModel, cfg: LearnerConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        model: WorldModel,
+        cfg: LearnerConfig,
+        generator: torch.Generator,
+        compiler: Compiler = leave_as_is,
+    ) -> None:
         self.model, self.cfg, self.generator = model, cfg, generator
         self.target_values = copy.deepcopy(model.values).requires_grad_(False)
         prior = list(model.prior.parameters())
@@ -47,6 +55,8 @@ class Learner:
         self._value_params: list[Tensor] = list(model.values.parameters())
         self._target_params: list[Tensor] = list(self.target_values.parameters())
         self.scale = torch.ones((), device=generator.device)
+        self._model_losses = compiler(model_losses)
+        self._prior_values = compiler(prior_values)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One update on one batch; returns metrics as tensors, on the device.
@@ -60,7 +70,7 @@ class Learner:
             for name, value in batch.obs.items()
         }
         batch = batch._replace(obs=obs)
-        losses = model_losses(self.model, self.target_values, batch, noise, self.cfg)
+        losses = self._model_losses(self.model, self.target_values, batch, noise, self.cfg)
         losses.total.backward()  # type: ignore[no-untyped-call]
         grad_norm = torch.nn.utils.clip_grad_norm_(self._model_params, self.cfg.grad_clip_norm)
         self.optimizer.step()
@@ -81,7 +91,7 @@ class Learner:
 
     def _update_prior(self, zs: Tensor, mask: Tensor, noise: UpdateNoise) -> dict[str, Tensor]:
         self.model.values.requires_grad_(False)
-        sample, value = prior_values(self.model, zs, noise)
+        sample, value = self._prior_values(self.model, zs, noise)
         # running 5-to-95-percentile range of values, at least 1
         low, high = torch.quantile(value[0].detach(), value.new_tensor(_SCALE_PERCENTILES))
         self.scale.lerp_((high - low).clamp(min=1.0), self.cfg.tau)

@@ -1,0 +1,113 @@
+"""Compiled planning and learning against the plain ones; what is compiled, and what is said."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.doubles import STATE, random_batch, tiny_model
+from wmrobot.app import compiling
+from wmrobot.app.compiling import MIN_UPDATES, Compilation
+from wmrobot.control.controller import Controller
+from wmrobot.core.random import make_generator
+from wmrobot.learn.config import LearnerConfig
+from wmrobot.learn.learner import Learner
+from wmrobot.plan.config import MppiConfig
+
+CPU = torch.device("cpu")
+
+
+def test_short_runs_are_not_compiled() -> None:
+    short = Compilation("auto", CPU, MIN_UPDATES - 1)
+    assert not short.on
+    assert short.told == "not compiled: fewer than 10,000 updates do not earn it back"
+
+
+def test_what_was_asked_for_is_done() -> None:
+    asked = Compilation(False, CPU, 1e9)
+    assert not asked.on
+    assert asked.told == "not compiled, as asked"
+    assert asked(min) is min
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling.shutil, "which", lambda _: None)
+    for choice in ("auto", True):
+        compilation = Compilation(choice, CPU, MIN_UPDATES)  # type: ignore[arg-type]
+        assert not compilation.on
+        assert compilation.told == ("not compiled: no C++ compiler here (Debian: apt install g++)")
+
+
+def test_without_headers_nothing_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(compiling.shutil, "which", lambda _: "/usr/bin/g++")
+    monkeypatch.setattr(compiling.sysconfig, "get_path", lambda _: str(tmp_path))
+    compilation = Compilation("auto", CPU, MIN_UPDATES)
+    assert compilation.told == (
+        "not compiled: no Python headers here (Debian: apt install python3-dev)"
+    )
+
+
+def test_on_a_gpu_it_must_be_asked_for() -> None:
+    compilation = Compilation("auto", torch.device("cuda"), 1e9)
+    assert compilation.told == "not compiled: compile=true asks for it on cuda"
+
+
+def test_a_compiler_that_fails_leaves_everything_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    def broken() -> None:
+        raise BackendCompilerFailed(min, RuntimeError("g++: out of memory"), None)
+
+    monkeypatch.setattr(compiling, "_missing", lambda: "")
+    monkeypatch.setattr(compiling.torch, "compile", lambda function, **_: None)
+    compilation = Compilation(True, CPU, 1)
+    wrapped = compilation(min)
+    compilation.rehearse(broken)
+    assert not compilation.on
+    assert compilation.told == "not compiled: the compiler failed (g++: out of memory)"
+    assert wrapped(3, 2) == 2
+    assert capsys.readouterr().err == "  compiling, about a minute the first time\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of what its compiler imports
+@pytest.mark.skipif(bool(compiling._missing()), reason="needs a C++ compiler")
+def test_compiled_runs_equal_plain_ones() -> None:
+    """Losses, gradients and plans, on the same noise, before and after the weights change."""
+    compilation = Compilation(True, CPU, 1)
+    model = tiny_model(trained=True, episodic=True)
+    batch = random_batch()
+    learners, controllers = [], []
+    for compiler in (compilation, Compilation(False, CPU, 1)):
+        own = copy.deepcopy(model)
+        cfg = LearnerConfig(td_lambda=0.95, batch_size=4)
+        learners.append(Learner(own, cfg, make_generator(0, "learner"), compiler))
+        controllers.append(
+            Controller(
+                own,
+                MppiConfig(iterations=2, num_samples=16, num_elites=4, num_prior=3),
+                obs_shapes=STATE,
+                action_dim=2,
+                num_q=3,
+                frame_stack=1,
+                generator=make_generator(0, "planner"),
+                compiler=compiler,
+            )
+        )
+    obs = {"state": batch.obs["state"][0].numpy()}
+    for _ in range(3):
+        fast, plain = (learner.update(batch) for learner in learners)
+        for name, value in plain.items():
+            torch.testing.assert_close(fast[name], value, rtol=1e-4, atol=1e-4)
+        for controller in controllers:
+            controller.act(obs)
+        torch.testing.assert_close(
+            controllers[0].plan.mean, controllers[1].plan.mean, rtol=0, atol=1e-4
+        )
+    assert compilation.on
