@@ -63,5 +63,10 @@ class ActionScale:
             )
         if not np.isfinite(given).all():
             raise ObservationError(f"{self._name}: expected a finite action, got {given}")
-        scaled: npt.NDArray[np.float64] = self._centre + self._half * np.clip(given, -1.0, 1.0)
-        return scaled.reshape(self._shape)
+        return self.rows(given).reshape(self._shape)
+
+    def rows(self, actions: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """The environment's own actions, flat, for finite (..., A) actions in [-1, 1]."""
+        clipped = np.minimum(np.maximum(actions, -1.0, dtype=np.float64), 1.0)
+        scaled: npt.NDArray[np.float64] = self._centre + self._half * clipped
+        return scaled

@@ -75,6 +75,32 @@ class DmTask:
         """The dm_control physics, None where there is none."""
         return getattr(self._env, "physics", None)
 
+    @property
+    def env(self) -> Any:
+        """The environment itself."""
+        return self._env
+
+    @property
+    def scale(self) -> ActionScale:
+        """From actions in [-1, 1] to the environment's own."""
+        return self._scale
+
+    @property
+    def layout(self) -> StateLayout:
+        """Order and names of what is observed."""
+        return self._layout
+
+    @property
+    def decisions(self) -> int | None:
+        """Decisions of the running episode; None where none is running."""
+        return self._decisions
+
+    @decisions.setter
+    def decisions(self, count: int) -> None:
+        """Say how many decisions another simulator has taken the physics through."""
+        self._decisions = count
+        self._env._step_count = count * self._info.action_repeat
+
     def reset(self, seed: int | None = None) -> Obs:
         """Start an episode; `seed` restarts the random stream."""
         if seed is not None:

@@ -54,13 +54,21 @@ class StateLayout:
             state: FloatArray = np.concatenate(
                 [np.ravel(leaves[path]) for path in self._shapes], dtype=np.float32
             )
+        self.check(state)
+        return state
+
+    def check(self, state: FloatArray) -> None:
+        """Refuse a (O,) state that is not finite.
+
+        Raises:
+            ObservationError: The first entry that is not, by name.
+        """
         if not np.isfinite(state).all():
             worst = int(np.flatnonzero(~np.isfinite(state))[0])
             raise ObservationError(
                 f"{self._name}: observation '{self.names[worst]}': expected a finite float32, "
                 f"got {state[worst]}"
             )
-        return state
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,9 +9,15 @@ import numpy as np
 
 from wmrobot.core.errors import ConfigError, ObservationError, WmrobotError
 from wmrobot.core.spec import FloatArray, Obs, Step, TaskSpec
+from wmrobot.envs.batched.ported import is_ported
 from wmrobot.envs.registry import canonical_name
+from wmrobot.envs.render import choose_backend
 from wmrobot.envs.rows import EnvOptions, Rows, concatenate
+from wmrobot.envs.task import Randomization
 from wmrobot.envs.worker import Worker
+
+BATCHED_FROM = 2
+"""Rows from which it pays to step them as a batch."""
 
 
 class VectorEnv:
@@ -26,8 +32,13 @@ class VectorEnv:
         num_envs: B.
         seed: All randomness of all rows follows from it.
         workers: Processes; 0 steps here. A script that starts some must be guarded by
-            `if __name__ == "__main__":`.
+            `if __name__ == "__main__":`. Where rows are stepped as a batch, threads of this process.
+        batched: Whether to step all rows by one call of MuJoCo; None does where it pays: for tasks
+            of the suite that are ported, states alone, as they are, and at least 2 rows.
         **options: See `make_env`.
+
+    Raises:
+        ConfigError: There are no rows, or `batched` is demanded where it is not possible.
     """
 
     def __init__(
@@ -37,6 +48,7 @@ class VectorEnv:
         *,
         seed: int,
         workers: int = 0,
+        batched: bool | None = None,
         **options: Unpack[EnvOptions],
     ) -> None:
         if num_envs < 1 or workers < 0:
@@ -46,9 +58,15 @@ class VectorEnv:
         name = canonical_name(name)
         self._num_envs = num_envs
         self._obs: Obs | None = None
-        self._parts = _split(num_envs, workers or 1)
-        self._here = None if workers else Rows(name, range(num_envs), seed, **options)
         self._workers: list[Worker] = []
+        if batched is None:
+            batched = num_envs >= BATCHED_FROM and _can_be_batched(name, options)
+        self._parts = _split(num_envs, 1 if batched else workers or 1)
+        self._here: Rows | None = None
+        if batched:
+            self._here = _batched_rows(name, num_envs, seed, workers, options)
+        elif not workers:
+            self._here = Rows(name, range(num_envs), seed, **options)
         if self._here is not None:
             self._spec = self._here.task_spec
             return
@@ -200,3 +218,21 @@ def _split(num_rows: int, num_parts: int) -> list[slice]:
     """Near-equal runs of rows; no part is empty."""
     bounds = np.linspace(0, num_rows, min(num_parts, num_rows) + 1).astype(int).tolist()
     return [slice(a, b) for a, b in pairwise(bounds)]
+
+
+def _can_be_batched(name: str, options: EnvOptions) -> bool:
+    """Whether the batched engine gives what `Rows` would."""
+    as_declared = options.get("randomization") in (None, Randomization())
+    return is_ported(name) and options.get("obs", "state") == "state" and as_declared
+
+
+def _batched_rows(name: str, num_envs: int, seed: int, threads: int, options: EnvOptions) -> Rows:
+    if not _can_be_batched(name, options):
+        raise ConfigError(
+            f"batched=True: expected a ported task of the suite, obs=state and no randomization, "
+            f"got {name} with {options}"
+        )
+    choose_backend()  # before MuJoCo is imported
+    from wmrobot.envs.batched.engine import BatchedRows
+
+    return BatchedRows(name, range(num_envs), seed, threads=max(threads, 1))

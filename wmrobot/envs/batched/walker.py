@@ -1,0 +1,33 @@
+"""Walker: stand, or go at a speed."""
+
+from mujoco.batch import Batch
+
+from wmrobot.envs.batched.port import XX, XZ, ZZ
+from wmrobot.envs.batched.tolerance import Floats, bell, ramp
+
+STAND_HEIGHT = 1.2  # [m]
+SPEED = {"stand": 0.0, "walk": 1.0, "run": 8.0}  # [m/s]
+
+
+class Walker:
+    """See `Port`."""
+
+    def __init__(self, batch: Batch, task: str) -> None:
+        torso = batch.body("torso")
+        self._upright, self._height = torso.xmat[:, ZZ], torso.xpos[:, 2]
+        self._axes = batch.bind("xmat")[:, 1:, XX : XZ + 1 : XZ - XX]
+        self._speed = batch.sensor("torso_subtreelinvel").data[:, 0]
+        self._qvel = batch.bind("qvel")
+        self._wanted = SPEED[task]
+
+    def observe(self) -> tuple[Floats, ...]:
+        """Orientations in the plane, height, velocities."""
+        return self._axes.reshape(len(self._axes), -1), self._height[:, None], self._qvel
+
+    def reward(self) -> Floats:
+        """Upright and high enough; then also fast enough."""
+        standing = bell(self._height, STAND_HEIGHT, float("inf"), STAND_HEIGHT / 2)
+        stand = (3 * standing + (1 + self._upright) / 2) / 4
+        if self._wanted == 0:
+            return stand
+        return stand * (5 * ramp(self._speed, self._wanted, self._wanted / 2, 0.5) + 1) / 6
