@@ -32,7 +32,7 @@ class VectorEnv:
         num_envs: B.
         seed: All randomness of all rows follows from it.
         workers: Processes; 0 steps here. A script that starts some must be guarded by
-            `if __name__ == "__main__":`. Where rows are stepped as a batch, threads of this process.
+            `if __name__ == "__main__":`. Where rows are stepped as a batch, threads instead.
         batched: Whether to step all rows by one call of MuJoCo; None does where it pays: for tasks
             of the suite that are ported, states alone, as they are, and at least 2 rows.
         **options: See `make_env`.

@@ -24,4 +24,5 @@ class BallInCup:
     def reward(self) -> Floats:
         """Whether all of the ball is in the cup."""
         way = np.abs(self._target[:, PLANE] - self._ball[:, PLANE])
-        return (way < self._room).all(axis=1).astype(np.float64)
+        caught: Floats = (way < self._room).all(axis=1).astype(np.float64)
+        return caught

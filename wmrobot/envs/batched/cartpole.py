@@ -27,8 +27,9 @@ class Cartpole:
         """Poles up, cart in the middle, slow poles, little effort."""
         cart, cosines = self._cart[:, 0], self._poles[:, :, ZZ]
         if self._sparse:
-            return within(cart, *CART_RANGE) * within(cosines, *COSINE_RANGE).prod(axis=1)
-        upright: Floats = np.ascontiguousarray((cosines + 1) / 2).mean(axis=1)
+            upright: Floats = within(cosines, *COSINE_RANGE).prod(axis=1)
+            return within(cart, *CART_RANGE) * upright
+        upright = np.ascontiguousarray((cosines + 1) / 2).mean(axis=1)
         centred = (1 + bell(cart, 0.0, 0.0, 2.0)) / 2
-        slow = (1 + bell(self._qvel[:, 1:], 0.0, 0.0, 5.0, alone=False).min(axis=1)) / 2
+        slow: Floats = (1 + bell(self._qvel[:, 1:], 0.0, 0.0, 5.0, alone=False).min(axis=1)) / 2
         return upright * small_control(self._ctrl) * slow * centred

@@ -26,8 +26,8 @@ class BatchedRows(Rows):
     """Rows whose decisions a `mujoco.batch.Batch` makes, with the results of `Rows`, bit for bit.
 
     Every row keeps its dm_control environment. It starts the episodes, so the random streams are
-    dm_control's; it tells and takes snapshots, so they are those of `Rows`; and it is what is drawn.
-    Between that it rests, and the batch has the truth.
+    dm_control's; it tells and takes snapshots, so they are those of `Rows`; and it is what is
+    drawn. Between that it rests, and the batch has the truth.
 
     Args:
         name: Canonical name of a ported task.
@@ -38,7 +38,7 @@ class BatchedRows(Rows):
 
     def __init__(self, name: str, indices: Sequence[int], seed: int, *, threads: int = 1) -> None:
         super().__init__(name, indices, seed)
-        self._tasks = [env for env in self._envs if isinstance(env, DmTask)]
+        self._tasks = [env for env in self._envs if isinstance(env, DmTask)]  # all of them
         self._threads = threads
         self._source = suite_names()[name]
         self._own_models = self._source in RESETS_CHANGE_MODEL
@@ -124,16 +124,16 @@ class BatchedRows(Rows):
         """Put into the batch where the environments of some rows are."""
         batch = self._open() if self._batch is None else self._batch
         for row in rows:
-            batch.state[row] = self._tasks[row].physics.get_state(SIGNATURE)
+            batch.state[row] = self._tasks[row].env.physics.get_state(SIGNATURE)
             self._decisions[row] = self._tasks[row].decisions or 0
             self._behind[row] = False
         if self._own_models:
-            batch.set_models([task.physics.model.ptr for task in self._tasks])
+            batch.set_models([task.env.physics.model.ptr for task in self._tasks])
 
     def _catch_up(self, row: int) -> None:
         """Put into the environment of one row where the batch is."""
         if self._batch is not None and self._behind[row]:
-            self._batch.get_data(row, self._tasks[row].physics.data.ptr)
+            self._batch.get_data(row, self._tasks[row].env.physics.data.ptr)
             self._tasks[row].decisions = int(self._decisions[row])
             self._behind[row] = False
 

@@ -3,7 +3,7 @@
 import numpy as np
 from mujoco.batch import Batch
 
-from wmrobot.envs.batched.tolerance import Floats, norms
+from wmrobot.envs.batched.tolerance import Floats, norms, within
 
 SPIN_VELOCITY = 15.0  # [rad/s]
 VELOCITIES = ("proximal_velocity", "distal_velocity", "hinge_velocity")
@@ -36,8 +36,8 @@ class Finger:
     def reward(self) -> Floats:
         """Whether it spins, or is in the target."""
         if self._spins:
-            return (self._velocities[-1][:, 0] <= -SPIN_VELOCITY).astype(np.float64)
-        return (self._distance() <= 0).astype(np.float64)
+            return within(self._velocities[-1][:, 0], -np.inf, -SPIN_VELOCITY)
+        return within(self._distance(), -np.inf, 0.0)
 
     def _distance(self) -> Floats:
         """(B,) from the tip to the target's surface [m], negative inside."""

@@ -39,7 +39,8 @@ class Fish:
         if not self._swims:
             return bell(self._upright, 1.0, 1.0, 1.0)
         in_target = bell(norms(self._way()), 0.0, self._radii, 2 * self._radii)
-        return (7 * in_target + 0.5 * (self._upright + 1)) / 8
+        reward: Floats = (7 * in_target + 0.5 * (self._upright + 1)) / 8
+        return reward
 
     def _way(self) -> Floats:
         return turned((self._target - self._mouth)[:, None], self._mouth_frame)[:, 0]

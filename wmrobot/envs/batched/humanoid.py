@@ -45,6 +45,7 @@ class Humanoid:
         effort = small_control(self._ctrl)
         plane = self._velocity[:, :2]
         if self._wanted == 0:
-            return effort * stand * bell(plane, 0.0, 0.0, 2.0, alone=False).mean(axis=1)
+            still: Floats = bell(plane, 0.0, 0.0, 2.0, alone=False).mean(axis=1)
+            return effort * stand * still
         move = ramp(norms(plane), self._wanted, self._wanted, 0.0)
         return effort * stand * ((5 * move + 1) / 6)

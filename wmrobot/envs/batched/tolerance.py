@@ -1,8 +1,8 @@
 """How far each row is from where it should be, as dm_control rewards it, to the last bit.
 
-Where dm_control squares a number alone, it calls the C library's `pow`, which rounds one square in a
-thousand otherwise than the product of a number with itself; where it squares an array, it multiplies.
-So there are two ways to square here as well.
+Where dm_control squares a number alone, it calls the C library's `pow`, which rounds about one
+square in a thousand otherwise than the product of a number with itself; where it squares an array,
+it multiplies. So there are two ways to square here as well.
 """
 
 import math
@@ -60,7 +60,8 @@ def squares(x: Floats) -> Floats:
 
 def norms(vectors: Floats) -> Floats:
     """(B, n) -> (B,) Euclidean lengths, summed up by the same routine as `np.linalg.norm` uses."""
-    return np.sqrt(np.vecdot(vectors, vectors))
+    lengths: Floats = np.sqrt(np.vecdot(vectors, vectors))
+    return lengths
 
 
 def turned(vectors: Floats, frames: Floats) -> Floats:

@@ -27,7 +27,8 @@ class Walker:
     def reward(self) -> Floats:
         """Upright and high enough; then also fast enough."""
         standing = bell(self._height, STAND_HEIGHT, float("inf"), STAND_HEIGHT / 2)
-        stand = (3 * standing + (1 + self._upright) / 2) / 4
-        if self._wanted == 0:
-            return stand
-        return stand * (5 * ramp(self._speed, self._wanted, self._wanted / 2, 0.5) + 1) / 6
+        reward: Floats = (3 * standing + (1 + self._upright) / 2) / 4
+        if self._wanted:
+            move = ramp(self._speed, self._wanted, self._wanted / 2, 0.5)
+            reward = reward * (5 * move + 1) / 6
+        return reward
