@@ -53,7 +53,7 @@ class Config(TrainConfig):
         "cheetah-run",
         "qube2-swingup",
     )
-    env_batches: tuple[int, ...] = (1, 8, 32)
+    env_batches: tuple[int, ...] = (1, 8, 64)
     pixel_tasks: tuple[str, ...] = ("cartpole-swingup", "walker-walk", "cheetah-run")
 
     def __post_init__(self) -> None:

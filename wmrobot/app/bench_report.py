@@ -138,5 +138,6 @@ def _row(case: Case, rates: Sequence[ProductRate]) -> dict[str, str]:
         "GFLOP": "" if flops is None else f"{flops / 1e9:,.3f}",
         "x roofline": "" if roofline is None else f"{roofline:.2f}",
         "x exact": f"{figures['times_exact']:.2f}" if "times_exact" in figures else "",
+        "of bare": f"{figures['share_of_bare']:.2f}" if "share_of_bare" in figures else "",
         "difference": (f"{figures['mean_difference']:.2f}" if "mean_difference" in figures else ""),
     }

@@ -1,6 +1,6 @@
 """Timings of the environments: decisions on states, pictures alone, decisions with pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
@@ -24,6 +24,10 @@ def env_cases(
 ) -> Iterator[Case]:
     """Decisions on states, with random actions; the resets at the ends of episodes count.
 
+    Where rows are stepped as a batch, MuJoCo's own batch is timed beside it: physics alone, with
+    as many threads. `share_of_bare` is its median time over that of a decision, which leaves
+    resets out.
+
     Args:
         tasks: Names.
         batches: Environments stepped together.
@@ -34,7 +38,25 @@ def env_cases(
     for task in tasks:
         for batch in batches:
             with VectorEnv(task, batch, seed=derive_seed(seed, "bench"), workers=workers) as env:
-                yield _decisions(env, "env", {"workers": workers}, seconds)
+                case = _decisions(env, "env", {"workers": workers}, seconds)
+                bare = env.bare_physics()
+                yield case if bare is None else _beside(case, env, bare, seconds)
+
+
+def _beside(case: Case, env: VectorEnv, bare: Callable[[FloatArray], None], seconds: float) -> Case:
+    """The same case with the rate of its physics alone, and the median's share of that."""
+    generator = make_numpy_generator(0, "bench actions")
+    shape = env.num_envs, env.task_spec.action_dim
+
+    def draw() -> FloatArray:
+        return generator.uniform(-1, 1, shape).astype(np.float32)
+
+    alone = measure(draw, bare, seconds=seconds)
+    figures = {
+        "bare_per_s": 1e3 * env.num_envs / alone.mean_ms,
+        "share_of_bare": alone.p50_ms / case.timing.p50_ms,
+    }
+    return replace(case, figures={**case.figures, **figures})
 
 
 def _decisions(env: VectorEnv, part: str, shape: dict[str, int | str], seconds: float) -> Case:

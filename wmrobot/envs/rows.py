@@ -1,7 +1,7 @@
 """Several environments stepped one after another: the rows of a `VectorEnv`, or a part of them."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -110,6 +110,10 @@ class Rows:
     def physics(self, row: int) -> Any | None:
         """The dm_control physics of one row, None where there is none."""
         return self._envs[row].physics
+
+    def bare_physics(self) -> Callable[[FloatArray], None] | None:
+        """The physics alone of a decision of every row, to be timed; None where it has no batch."""
+        return None
 
     def frame(self, row: int, height: int, width: int, camera: int | str) -> np.ndarray:
         """One picture for people of one row, (height, width, 3) uint8."""

@@ -1,6 +1,6 @@
 """All that the rest of the house knows of simulation: B environments, one row each a step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -157,6 +157,10 @@ class VectorEnv:
     def physics(self, row: int = 0) -> Any | None:
         """The dm_control physics of one row stepped in this process; None where there is none."""
         return None if self._here is None else self._here.physics(row)
+
+    def bare_physics(self) -> Callable[[FloatArray], None] | None:
+        """The physics alone of a decision, to be timed; None where rows are not a batch."""
+        return None if self._here is None else self._here.bare_physics()
 
     def close(self) -> None:
         """Free every environment and end every process."""

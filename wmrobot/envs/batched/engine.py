@@ -1,6 +1,6 @@
 """All rows of a ported suite task, stepped by one call of MuJoCo for each control step."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import mujoco
@@ -102,6 +102,21 @@ class BatchedRows(Rows):
         self._catch_up(row)
         self._watched.add(row)
         return super().physics(row)
+
+    def bare_physics(self) -> Callable[[FloatArray], None] | None:
+        """A decision of a batch like this one, which nothing observes; None before the start."""
+        if self._batch is None:
+            return None
+        bare = Batch(self._batch.model, len(self._tasks), nthread=self._threads, persistent=True)
+        bare.state[:] = self._batch.state
+        ctrl, repeat, nstep = bare.bind("ctrl"), self.task_spec.action_repeat, self._sub_steps
+
+        def step(actions: FloatArray) -> None:
+            ctrl[:] = actions
+            for _ in range(repeat):
+                bare.step(nstep=nstep, stage=STAGE)
+
+        return step
 
     def frame(self, row: int, height: int, width: int, camera: int | str) -> np.ndarray:
         """One picture for people of one row, (height, width, 3) uint8."""
