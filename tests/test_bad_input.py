@@ -80,6 +80,10 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
         ("replay.storage=disk", "replay.storage: expected one of host, device, got 'disk'"),
         ("replay.budget_gb=-1", "replay.budget_gb: expected at least 0, got -1.0"),
         ("steps", "expected key=value, got 'steps'"),
+        ("steps=", "steps: expected a whole number, got ''"),
+        ("resume=", "resume: expected text, got none; leave it out to take its default"),
+        ("init= ", "init: expected text, got none; leave it out to take its default"),
+        ("threads=1e6", "threads: expected 0 to 1024, got 1000000"),
     ],
 )
 def test_setting(word: str, expected: str, refusal: Refusal, tmp_path: Path) -> None:
@@ -150,6 +154,25 @@ def test_observation_amid_a_run(
     out, err = capsys.readouterr()
     assert (out, err.splitlines()[-1]) == ("", f"error: {TASKS}:{function}: {expected}")
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("place", ["/proc/run", "/proc/self/run"])
+def test_place_where_no_folder_can_be_made(place: str, refusal: Refusal) -> None:
+    assert refusal("train", *words(), f"run={place}") == (
+        f"{place}: expected a folder for the run, but none can be made there (No such file or "
+        "directory); choose another run="
+    )
+
+
+def test_name_that_is_too_long_for_a_file(refusal: Refusal, tmp_path: Path) -> None:
+    run = tmp_path / ("x" * 300)
+    assert refusal("train", *words(), f"run={run}") == f"{run}: File name too long"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_number_of_threads_that_is_none(refusal: Refusal) -> None:
+    line = refusal("evaluate", "cartpole-swingup", "threads=-1")
+    assert line == "threads: expected 0 to 1024, got -1"
 
 
 def test_too_little_memory_is_refused_with_a_cure_that_works(

@@ -103,7 +103,13 @@ TRAIN_PACKAGES = (
 EXTRAS: Mapping[str, str] = {**dict.fromkeys(TRAIN_PACKAGES, "train"), "wandb": "wandb"}
 """Which extra brings a package."""
 
-CURABLE = frozenset({errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS})
+CURABLE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.EDQUOT, errno.ENOSPC),
+        *(errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR),
+    }
+)
 """What the operating system refuses and a user can cure; other `OSError`s are bugs."""
 
 USER_ERROR = 2

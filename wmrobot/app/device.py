@@ -8,6 +8,8 @@ import torch
 
 from wmrobot.core.errors import ConfigError
 
+MOST_THREADS = 1024
+
 
 def pick_device(name: str) -> torch.device:
     """`auto` takes CUDA where there is one, else the CPU.
@@ -29,7 +31,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int) -> int:
-    """Give torch that many threads, 0 meaning one for each usable core; return the number."""
+    """Give torch that many threads, 0 meaning one for each usable core; return the number.
+
+    Raises:
+        ConfigError: The number is negative, or far beyond what any machine can start.
+    """
+    if not 0 <= threads <= MOST_THREADS:
+        raise ConfigError(f"threads: expected 0 to {MOST_THREADS}, got {threads}")
     count = threads or _usable_cores()
     torch.set_num_threads(count)
     return count

@@ -45,6 +45,11 @@ def lock_run(folder: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{folder}: expected a folder for the run, got a file; choose another run="
         ) from None
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: expected a folder for the run, but none can be made there "
+            f"({error.strerror}); choose another run="
+        ) from None
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
