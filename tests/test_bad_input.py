@@ -80,9 +80,9 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
         ("replay.storage=disk", "replay.storage: expected one of host, device, got 'disk'"),
         ("replay.budget_gb=-1", "replay.budget_gb: expected at least 0, got -1.0"),
         ("steps", "expected key=value, got 'steps'"),
-        ("steps=", "steps: expected a whole number, got ''"),
-        ("resume=", "resume: expected text, got none; leave it out to take its default"),
-        ("init= ", "init: expected text, got none; leave it out to take its default"),
+        ("steps=", "steps: expected a value, got none; leave it out for its default"),
+        ("resume=", "resume: expected a value, got none; leave it out for its default"),
+        ("init= ", "init: expected a value, got none; leave it out for its default"),
         ("threads=1e6", "threads: expected 0 to 1024, got 1000000"),
     ],
 )

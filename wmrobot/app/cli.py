@@ -199,6 +199,9 @@ def _load(config: type[Any], words: Sequence[str]) -> Any:
     bare = [index for index, word in enumerate(words) if not _is_override(word)]
     if bare and "task" in names:
         overrides[bare[0]] = f"task={words[bare[0]]}"
+    for key, equals, value in (word.partition("=") for word in overrides):
+        if equals and not value.strip():  # an unset variable of the shell, most often
+            raise ConfigError(f"{key}: expected a value, got none; leave it out for its default")
     from wmrobot.app.config import load
 
     return load(config, overrides)

@@ -99,8 +99,6 @@ def _parse(word: str, keys: Keys) -> Word:
     if name not in keys and ALIASES.get(name) in keys:
         name = ALIASES[name]
     _require_known(name, keys)
-    if not value.strip() and str in alternatives(keys.get(name)):
-        raise ConfigError(f"{name}: expected text, got none; leave it out to take its default")
     group = name.removesuffix(".kind")
     if group != name and kinds(keys.get(group)):
         name = group  # `planner.kind=cem` is `planner=cem`
