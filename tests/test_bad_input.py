@@ -69,6 +69,9 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
         ("offline=1", "offline: expected true or false, got 1"),
         ("offline=true", "offline: expected data=<folder of episodes> with it, got none"),
         ("obs=rbg", "obs: expected one of state, rgb, state+rgb, got 'rbg'"),
+        ("image_size=1e9", "image_size: expected at most 2,048, got 1,000,000,000"),
+        ("num_envs=1e9", "num_envs: expected at most 65,536, got 1,000,000,000"),
+        ("latent_dim=1e12", "model.latent_dim: expected at most 65,536, got 1,000,000,000,000"),
         ("image_size=20", "image_size: expected at least 40 pixels, got 20"),
         ("learner.lr=0", "learner.lr: expected more than 0, got 0.0"),
         ("num_q=1", "model.num_q: expected at least 2 (targets take 2 heads), got 1"),
@@ -286,6 +289,21 @@ def test_weights_to_start_from_that_are_not_there(
     line = refusal("train", *words(init=init), f"run={tmp_path / 'run'}")
     assert line == f"{init}: expected a run or a controller, found no such folder"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "setting"),
+    [("train", "save_episodes"), ("evaluate", "save_episodes"), ("demo", "out")],
+)
+def test_a_file_where_a_folder_is_to_be(
+    verb: str, setting: str, refusal: Refusal, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    run = [f"run={tmp_path / 'run'}"] if verb == "train" else []
+    line = refusal(verb, "qube2-swingup", f"{setting}={file}", *run)
+    assert line == f"{setting}: expected a folder, got {file}, which is a file or lies in one"
+    assert file.read_text() == "mine"
 
 
 @pytest.mark.slow

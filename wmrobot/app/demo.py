@@ -3,7 +3,6 @@
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from wmrobot.app.controllers import Card, find_controller, make_controller, read
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.app.drive import Drive, drive, film
 from wmrobot.app.evaluate import check_card
+from wmrobot.app.output import output_folder
 from wmrobot.app.video import write_episode
 from wmrobot.app.viewer import live_view
 from wmrobot.control.agents import AgentKind, make_agent
@@ -81,8 +81,7 @@ def run(cfg: Config, *, json: bool = False) -> int:
     model, card = read_controller(folder, device)
     card = check_card(card, folder, task=cfg.task)
     name = card.task.name.rpartition("/")[2].replace(":", "-")
-    out = Path(cfg.out or f"runs/demo-{name}")
-    out.mkdir(parents=True, exist_ok=True)
+    out = output_folder("out", cfg.out or f"runs/demo-{name}")
     print(f"{card.task.name} at {1 / card.task.control_dt:.0f} Hz, agent={cfg.agent}, {folder}")
     with open_env(card, cfg.seed) as env:
         agent = build_agent(model.eval(), card, cfg.agent, cfg.seed)

@@ -1,7 +1,6 @@
 """`wmrobot evaluate`: whole episodes of a trained controller, or of what it is compared with."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from wmrobot.app.controllers import Card, find_controller, read_controller
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.app.evaluation import evaluate
-from wmrobot.app.output import emit
+from wmrobot.app.output import emit, output_folder
 from wmrobot.app.rollout import Rollout
 from wmrobot.app.run_folder import provenance
 from wmrobot.control.agents import AgentKind
@@ -56,10 +55,16 @@ class Config:
             raise ConfigError("evaluate: expected a task or run=<folder>, got neither")
         if self.episodes < 1:
             raise ConfigError(f"episodes: expected at least 1, got {self.episodes}")
+        for name in ("seed", "workers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}: expected at least 0, got {getattr(self, name)}")
 
 
 def run(cfg: Config, *, json: bool) -> int:
     """Evaluate and print."""
+    episodes = None
+    if cfg.save_episodes is not None:
+        episodes = output_folder("save_episodes", cfg.save_episodes)
     device = pick_device(cfg.device)
     threads = set_threads(cfg.threads)
     keep_freed_memory()
@@ -73,12 +78,12 @@ def run(cfg: Config, *, json: bool) -> int:
         seed=cfg.seed,
         agent=cfg.agent,
         workers=cfg.workers,
-        record=cfg.save_episodes is not None,
+        record=episodes is not None,
     )
     for index, episode in enumerate(rollout.recorded):
-        assert cfg.save_episodes is not None
+        assert episodes is not None
         name = f"episode-{cfg.seed}-{index:05d}.safetensors"
-        write_episode(Path(cfg.save_episodes) / name, episode, card.task.name)
+        write_episode(episodes / name, episode, card.task.name)
     if json:
         where = {"folder": str(folder), "device": str(device), "threads": threads}
         emit({**summarise(card, cfg.agent, cfg.seed, rollout), **where, **provenance()})

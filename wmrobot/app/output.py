@@ -6,7 +6,10 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any, TextIO
+
+from wmrobot.core.errors import ConfigError
 
 _documents: list[TextIO] = []
 
@@ -15,6 +18,22 @@ def emit(document: Mapping[str, Any]) -> None:
     """Write the one JSON document of a command called with `--json`."""
     stream = _documents[-1] if _documents else sys.stdout
     print(json.dumps(document, indent=2, allow_nan=False), file=stream, flush=True)
+
+
+def output_folder(setting: str, value: str) -> Path:
+    """Make the folder that a setting names, before any work is done for it.
+
+    Raises:
+        ConfigError: A file stands there, or above it.
+    """
+    folder = Path(value).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(
+            f"{setting}: expected a folder, got {value}, which is a file or lies in one"
+        ) from None
+    return folder
 
 
 @contextmanager

@@ -105,6 +105,9 @@ class TrainConfig:
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        for name, most in (("num_envs", 65_536), ("eval_episodes", 65_536), ("image_size", 2_048)):
+            if getattr(self, name) > most:
+                raise ConfigError(f"{name}: expected at most {most:,}, got {getattr(self, name):,}")
         if not 0 <= self.greedy_envs < self.num_envs:
             raise ConfigError(
                 f"greedy_envs: expected 0 to num_envs - 1 = {self.num_envs - 1}, "

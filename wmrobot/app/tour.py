@@ -17,6 +17,7 @@ from wmrobot.app.config import load
 from wmrobot.app.controllers import find_controller, read_controller
 from wmrobot.app.drive import Drive, drive, film
 from wmrobot.app.evaluation import evaluate
+from wmrobot.app.output import output_folder
 from wmrobot.app.plots import Curve, curve_png
 from wmrobot.app.report import (
     Commands,
@@ -61,7 +62,7 @@ NEXT = (
 def give_tour(cfg: "Config", device: torch.device) -> int:
     """Run the four steps and leave `index.html` behind."""
     begin = time.perf_counter()
-    out = Path(cfg.out or "runs/demo")
+    out = output_folder("out", cfg.out or "runs/demo")
     _make_room(out)
     where = _set_up(cfg, device)
     robot_table, robot_film = _drive_robot(cfg, device, out)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from wmrobot.app.config import load
 from wmrobot.app.controllers import checkpoint_folders
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.output import output_folder
 from wmrobot.app.progress import Progress
 from wmrobot.app.run_folder import RUN_FILE, lock_run, provenance
 from wmrobot.app.settings import TrainConfig as Config
@@ -111,7 +112,7 @@ def _refuse_to_overwrite(cfg: Config, folder: Path) -> None:
             f"{folder}: holds a run already; go on with resume={folder}, or choose another run="
         )
     if cfg.save_episodes is not None:
-        episodes = Path(cfg.save_episodes).expanduser()
+        episodes = output_folder("save_episodes", cfg.save_episodes)
         if any(episodes.glob("*.safetensors")):
             raise DataError(
                 f"save_episodes: expected a folder without episodes, got {episodes}, which has "

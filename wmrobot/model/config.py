@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from wmrobot.core.errors import ConfigError
 
+_LARGEST = 65_536  # of any size: beyond it is a slip of the finger, and ends far from its cause
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -45,8 +47,11 @@ class ModelConfig:
         for name in (
             "latent_dim", "mlp_dim", "enc_dim", "num_enc_layers", "num_channels", "frame_stack",
         ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {value}")
+            if value > _LARGEST:
+                raise ConfigError(f"{name}: expected at most {_LARGEST:,}, got {value:,}")
         if self.simnorm_dim < 1 or self.latent_dim % self.simnorm_dim:
             raise ConfigError(
                 f"simnorm_dim: expected a divisor of latent_dim={self.latent_dim}, "
