@@ -1,6 +1,7 @@
 """`wmrobot evaluate`: whole episodes of a trained controller, or of what it is compared with."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
