@@ -12,7 +12,7 @@ from wmrobot.app.config import load
 from wmrobot.app.settings import TrainConfig
 from wmrobot.app.train import train
 
-SEEDS = (1, 2, 3)
+SEEDS = (5, 6, 7)  # 1 to 4 were used to choose settings
 
 
 def returns_of(run: Path, capfd: pytest.CaptureFixture[str], episodes: int) -> list[float]:
