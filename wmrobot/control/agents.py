@@ -9,10 +9,12 @@ from torch import Tensor
 from wmrobot.control.controller import Controller, check_obs, to_tensors
 from wmrobot.control.frames import FrameStack
 from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs
+from wmrobot.core.types import LatentModel
 from wmrobot.model.world_model import WorldModel
 
 AgentKind = Literal["trained", "prior", "zero", "random", "shuffled"]
-_GOLDEN = 0.382  # 1 - 1 / golden ratio
+_GOLDEN = 0.382  # 1 - 1 / golden ratio: its multiples spread evenly over a circle
+_SCATTER = 1e3  # actions that differ by a hundredth end five whole ranges apart
 
 
 class PriorAgent:
@@ -80,26 +82,32 @@ class RandomAgent:
 
 
 class ShuffledDynamics:
-    """A model whose predicted latents go to the wrong candidates: what is its dynamics worth?
+    """A model in which candidates meet the consequences of other actions.
 
-    Everything else (encoder, reward, value, prior) stays as learned. Each robot's candidates
-    exchange their next latents by one fixed rotation, at every imagined decision. The rotation is
-    by the golden ratio of their number: its multiples stay away from the identity, so that no
-    candidate meets the consequences of its own actions again a few decisions later.
+    It tells what the learned dynamics are worth. Everything else (encoder, reward, value, prior)
+    stays as learned. Which other action it is depends on the candidate's number and on its own
+    action so strongly that it tells nothing of it: candidates that are alike, as the prior's
+    proposals are, go different ways too.
 
     Args:
         model: Learned model.
     """
 
-    def __init__(self, model: WorldModel) -> None:
+    def __init__(self, model: LatentModel) -> None:
         self._model = model
         self.encode, self.value, self.propose = model.encode, model.value, model.propose
 
     def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `LatentModel.step`, for z (B, N, Z)."""
-        next_z, reward, continuation = self._model.step(z, action)
-        by = max(round(_GOLDEN * next_z.shape[1]), 1)
-        return next_z.roll(by, dims=1), reward, continuation.roll(by, dims=1)
+        """See `LatentModel.step`, for actions (B, N, A)."""
+        _, reward, _ = self._model.step(z, action)
+        next_z, _, continuation = self._model.step(z, other_action(action))
+        return next_z, reward, continuation
+
+
+def other_action(action: Tensor) -> Tensor:
+    """Actions (B, N, A) spread evenly over [-1, 1], the same ones for the same actions."""
+    number = torch.arange(action.shape[1], device=action.device, dtype=action.dtype).unsqueeze(-1)
+    return (_SCATTER * action + 2 * _GOLDEN * number + 1).remainder(2) - 1
 
 
 def make_agent(

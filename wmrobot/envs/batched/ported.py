@@ -1,30 +1,12 @@
 """What is ported. Light: it is asked before anything of MuJoCo is imported."""
 
-from wmrobot.envs.suite import suite_names
+from wmrobot.envs.suite import SUITE, suite_names
 
-PORTED: dict[str, tuple[str, ...]] = {
-    "acrobot": ("swingup", "swingup_sparse"),
-    "ball_in_cup": ("catch",),
-    "cartpole": (
-        "balance",
-        "balance_sparse",
-        "swingup",
-        "swingup_sparse",
-        "two_poles",
-        "three_poles",
-    ),
-    "cheetah": ("run",),
-    "finger": ("spin", "turn_easy", "turn_hard"),
-    "fish": ("upright", "swim"),
-    "hopper": ("stand", "hop"),
-    "humanoid": ("stand", "walk", "run", "run_pure_state"),
-    "pendulum": ("swingup",),
-    "point_mass": ("easy", "hard"),
-    "quadruped": ("walk", "run"),
-    "reacher": ("easy", "hard"),
-    "swimmer": ("swimmer6", "swimmer15"),
-    "walker": ("stand", "walk", "run"),
-}
+_WHOLE_DOMAINS = (
+    "acrobot", "ball_in_cup", "cartpole", "cheetah", "finger", "fish", "hopper", "humanoid",
+    "pendulum", "point_mass", "reacher", "swimmer", "walker",
+)  # fmt: skip
+PORTED = {domain: SUITE[domain] for domain in _WHOLE_DOMAINS} | {"quadruped": ("walk", "run")}
 """Tasks of each domain, as the suite spells them; each is bit-equal to dm_control."""
 
 RESETS_CHANGE_MODEL = {
