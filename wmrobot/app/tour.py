@@ -229,9 +229,10 @@ def _drive_lesson(
 def _curve(run: Path) -> bytes:
     """Evaluations of the training as a picture."""
     rows = np.loadtxt(run / "eval.csv", delimiter=",", skiprows=1, ndmin=2)
+    settings = read_json(run / RUN_FILE)["settings"]
     repeat = read_controller(find_controller(task=None, run=str(run)), torch.device("cpu"))[1]
     curve = Curve(
-        label="planner, 3 episodes each",
+        label=f"planner, {settings['eval_episodes']} episodes each",
         decisions=rows[:, 0] / repeat.task.action_repeat,
         returns=rows[None, :, 1],
     )
