@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help demo test check fix soak clean
 
 help:  ## Tell what there is
-	@echo "make <target> [PYTHON=python3.12] [TORCH_INDEX=<url of a package index for torch alone>]"
+	@echo "make <target> [PYTHON=python3.12] [JOBS=<tests at once>] [TORCH_INDEX=<url of a package index for torch>]"
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -19,8 +20,8 @@ demo: $(INSTALLED)  ## Drive a robot, learn to drive another, drive it; leaves r
 	@$(BIN)/wmrobot demo setup_s=$$(cat $(VENV)/setup_seconds)
 
 test: $(INSTALLED)  ## Run all tests, the fast ones first
-	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist worksteal
 
 check: $(INSTALLED)  ## Format, lint and types only
 	$(BIN)/ruff format --check
@@ -32,7 +33,7 @@ fix: $(INSTALLED)  ## Repair what a machine can repair
 	$(BIN)/ruff format
 
 soak: $(INSTALLED)  ## Run the long versions of the tests: full fuzzing, training thresholds
-	$(BIN)/python -m pytest --soak --timeout=0
+	$(BIN)/python -m pytest --soak --timeout=0 --junitxml=benchmarks/results/soak.xml
 
 clean:  ## Remove the virtual environment and all caches, but no runs
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

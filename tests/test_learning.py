@@ -1,6 +1,8 @@
 """Does it learn? `make soak` tells; here, that pictures train and drive too."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +37,21 @@ def test_pictures_train_and_drive(
 
 
 @pytest.mark.soak
-def test_every_preregistered_seed_learns(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_preregistered_seed_learns(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
+) -> None:
     """The bar of `make demo`: mean of three seeds at least 800, none under 700."""
     means = []
     for seed in SEEDS:
         run = tmp_path / f"seed{seed}"
         settings = ["task=cartpole-swingup", "profile=nano", f"seed={seed}", f"run={run}"]
+        started = time.monotonic()
         finished, _ = train(load(TrainConfig, settings))
         assert finished
+        record_property(f"seed {seed} minutes", round((time.monotonic() - started) / 60, 2))
         means.append(float(np.mean(returns_of(run, capfd, episodes=10))))
+        record_property(f"seed {seed} return", round(means[-1], 1))
     assert np.mean(means) >= 800, means
     assert min(means) >= 700, means

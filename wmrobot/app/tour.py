@@ -1,6 +1,5 @@
 """The whole tour in four steps: set up, drive the Qube, learn cartpole, drive what was learned."""
 
-import json
 import platform
 import shutil
 import time
@@ -283,12 +282,21 @@ def _sections(
         Section(title="What to try next", blocks=[Commands(items=NEXT)]),
         Section(
             title="Where this was measured",
-            blocks=[Table(header=("", ""), rows=[[k, json.dumps(summary[k])] for k in _FACTS])],
+            blocks=[
+                Table(header=("", ""), rows=[[name, _plain(summary[name])] for name in _FACTS])
+            ],
         ),
     ]
 
 
 _FACTS = ("device", "threads", "renderer", "commit", "python", "packages")
+
+
+def _plain(value: object) -> str:
+    """A fact as a person reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {version}" for name, version in value.items())
+    return "unknown" if value is None else str(value)
 
 
 def _cpu_name() -> str:
