@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wmrobot.control.frames import FrameStack
+from wmrobot.runtime.frames import FrameStack
 from wmrobot.core.spec import Obs
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wmrobot.control.controller import Controller, check_obs, to_tensors
-from wmrobot.control.frames import FrameStack
+from wmrobot.runtime.frames import FrameStack
 from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs
 from wmrobot.core.types import LatentModel
 from wmrobot.model.world_model import WorldModel

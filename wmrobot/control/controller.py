@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmrobot.control.frames import FrameStack
+from wmrobot.runtime.frames import FrameStack
 from wmrobot.core.errors import ObservationError
 from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs
 from wmrobot.core.types import Compiler, LatentModel, Plan, PlanNoise, leave_as_is

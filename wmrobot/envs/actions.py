@@ -50,6 +50,11 @@ class ActionScale:
         """Number of actuators."""
         return int(self._centre.size)
 
+    @property
+    def bounds(self) -> npt.NDArray[np.float64]:
+        """(2, A) what -1 and 1 mean to each actuator."""
+        return np.stack([self._centre - self._half, self._centre + self._half])
+
     def __call__(self, action: FloatArray) -> npt.NDArray[np.float64]:
         """The environment's own action, a fresh array, for a (A,) action in [-1, 1].
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import dm_env
 import numpy as np
+import numpy.typing as npt
 from dm_control.rl import control
 
 from wmrobot.core.errors import ObservationError, TaskError
@@ -64,6 +65,11 @@ class DmTask:
     def task_spec(self) -> TaskSpec:
         """Static facts."""
         return self._spec
+
+    @property
+    def action_bounds(self) -> npt.NDArray[np.float64]:
+        """(2, A) what -1 and 1 mean to each actuator, in its own unit."""
+        return self._scale.bounds
 
     @property
     def task(self) -> Any | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.spec import FloatArray, Obs, ObsMode, TaskSpec
@@ -53,6 +54,11 @@ class PixelEnv:
     def task_spec(self) -> TaskSpec:
         """Static facts."""
         return self._spec
+
+    @property
+    def action_bounds(self) -> npt.NDArray[np.float64]:
+        """(2, A) what -1 and 1 mean to each actuator, in its own unit."""
+        return self._env.action_bounds
 
     @property
     def physics(self) -> Any | None:

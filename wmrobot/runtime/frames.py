@@ -1,11 +1,11 @@
-"""Newest frames of B robots, stacked along C as the replay stacks them."""
+"""Newest frames of B robots, stacked along C as the replay stacks them. Training uses it too."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from wmrobot.core.spec import Array, Obs
+from wmrobot.runtime.arrays import Array, Obs
 
 
 class FrameStack:
@@ -27,14 +27,14 @@ class FrameStack:
         elif self._fresh is not None:
             self._fresh[rows] = True
 
-    def push(self, obs: Obs) -> Obs:
+    def push(self, obs: Obs) -> dict[str, Array]:
         """Take the newest frames, `rgb` (B, C, height, width); stack them.
 
         Returns:
             The same, with `rgb` (B, depth * C, height, width), oldest frame first.
         """
         if "rgb" not in obs:
-            return obs
+            return dict(obs)
         frame = obs["rgb"]
         if self._frames is None or self._fresh is None or len(self._frames) != len(frame):
             self._frames = np.repeat(frame[:, None], self.depth, axis=1)

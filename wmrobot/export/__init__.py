@@ -1,0 +1,1 @@
+"""From a trained controller to a bundle that `wmrobot.runtime` runs without torch."""
