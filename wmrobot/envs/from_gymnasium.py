@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 from PIL import Image
 
@@ -82,6 +83,11 @@ class GymnasiumTask:
     def task_spec(self) -> TaskSpec:
         """Static facts."""
         return self._spec
+
+    @property
+    def action_bounds(self) -> npt.NDArray[np.float64]:
+        """(2, A) what -1 and 1 mean to each actuator, in its own unit."""
+        return self._scale.bounds
 
     @property
     def physics(self) -> None:

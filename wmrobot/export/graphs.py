@@ -65,7 +65,12 @@ def _tidy(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
     for value in (*graph.input, *graph.output):
         assert value.name in names, f"{value.name}: not of the signature"
     for index, tensor in enumerate(graph.initializer):
-        names[tensor.name] = f"w{index}"
+        if tensor.name in names:  # an output that is constant
+            node = onnx.helper.make_node("Identity", [f"w{index}"], [tensor.name])
+            names[f"w{index}"] = f"w{index}"
+            graph.node.append(node)
+        else:
+            names[tensor.name] = f"w{index}"
         tensor.name = f"w{index}"
         tensor.ClearField("doc_string")
         del tensor.metadata_props[:]

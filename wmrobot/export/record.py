@@ -1,0 +1,146 @@
+"""Real decisions to compare planners on: the controller drives its task, and is written down."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from wmrobot.core.errors import ObservationError
+from wmrobot.core.seeds import derive_seed
+from wmrobot.core.types import Plan
+from wmrobot.envs.vector import VectorEnv
+from wmrobot.export.facts import Facts
+from wmrobot.model.world_model import WorldModel
+from wmrobot.plan.planner import make_rules
+from wmrobot.plan.search import (
+    Imagined,
+    RoundNoise,
+    Rules,
+    begin,
+    choose,
+    imagine_prior,
+    refine,
+)
+from wmrobot.runtime.arrays import Array, Obs
+from wmrobot.runtime.description import Description
+from wmrobot.runtime.frames import FrameStack
+from wmrobot.runtime.golden import Golden, Tick, pack
+from wmrobot.runtime.noise import Noise, draw_noise, make_generator
+from wmrobot.runtime.planner import Outputs, Previous, nothing_planned
+
+ANY_BATCH = 2
+"""Robots that drive where a bundle takes any number of them."""
+
+
+class TorchPlanner:
+    """The trained planner in PyTorch, as a pure function of what the bundle's graph takes.
+
+    Args:
+        model: Trained model.
+        rules: What tells its planner from others.
+    """
+
+    def __init__(self, model: WorldModel, rules: Rules) -> None:
+        self.model, self.rules = model, rules
+
+    def __call__(self, obs: Obs, noise: Noise, previous: Previous) -> Outputs:
+        """See `wmrobot.runtime.Planner.plan`."""
+        return self.plan(self.encode(obs), noise, previous)
+
+    @torch.inference_mode()
+    def encode(self, obs: Obs) -> torch.Tensor:
+        """Latent (B, Z), frames stacked along C."""
+        return self.model.encode({name: torch.tensor(value) for name, value in obs.items()})
+
+    @torch.inference_mode()
+    def plan(self, z: torch.Tensor, noise: Noise, previous: Previous) -> Outputs:
+        """Plan from a latent (B, Z)."""
+        candidates, prior, terminal, heads = map(torch.tensor, noise)
+        mean, valid, elites = map(torch.tensor, previous)
+        kept = self.rules.num_kept
+        num_prior = prior.shape[1]
+        proposals: Imagined = imagine_prior(self.model, z, prior, terminal[:, :num_prior])
+        count = valid.to(torch.long)
+        last = Plan(mean, mean, elites, valid, mean[:, 0], mean[:, 0, 0], count)
+        found = begin(last, self.rules.cfg)
+        for i in range(len(candidates)):
+            drawn = RoundNoise(candidates[i], terminal[:, num_prior:], heads[i])
+            found = refine(self.model, z, found, proposals, drawn, self.rules)
+        chosen = choose(found, torch.zeros_like(found.weights))
+        apart = (found.returns - chosen.value.unsqueeze(1)).where(found.weights > 0, 0.0)
+        spread = (found.weights * apart.square()).sum(dim=1).sqrt()
+        answer = (
+            found.mean[:, 0], found.mean, found.std, chosen.value, spread, found.num_invalid,
+            found.elites[:, :kept],
+        )  # fmt: skip
+        return Outputs(*(value.numpy() for value in answer))  # type: ignore[arg-type]
+
+
+@dataclass(kw_only=True)
+class Recording:
+    """What was written down.
+
+    Attributes:
+        golden: The decisions.
+        returns: Undiscounted, of every episode that ended on the way.
+        seconds: How long it took.
+    """
+
+    golden: Golden
+    returns: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def record(facts: Facts, description: Description, *, num_vectors: int, seed: int) -> Recording:
+    """Let the planner drive, and keep every decision.
+
+    Args:
+        facts: Trained controller.
+        description: Of the bundle to be.
+        num_vectors: Decisions to keep, over all robots; rounded up to whole ticks.
+        seed: Of the environments and of the noise.
+
+    Raises:
+        ObservationError: The planner predicts nothing finite.
+    """
+    begin_s = time.perf_counter()
+    batch = description.batch or ANY_BATCH
+    planner = TorchPlanner(facts.model, make_rules(facts.planner))
+    frames = FrameStack(facts.model.cfg.frame_stack)
+    ticks: list[Tick] = []
+    newest: list[Obs] = []
+    fresh: list[Array] = [np.ones(batch, np.bool_)]
+    seeds = [derive_seed(seed, f"golden noise/{t}") for t in range(-(-num_vectors // batch))]
+    returns, total = [], np.zeros(batch)
+    previous = nothing_planned(description, batch)
+    env_seed = derive_seed(seed, "golden environments")
+    with VectorEnv(facts.task.name, batch, seed=env_seed, **facts.options) as env:
+        obs = env.reset()
+        for noise_seed in seeds:
+            noise = draw_noise(description, batch, make_generator(noise_seed))
+            stacked = frames.push(obs)
+            answer = planner(stacked, noise, previous)
+            _refuse_lost(answer, facts.planner.num_samples)
+            ticks.append(Tick(stacked, noise, previous, answer))
+            newest.append({name: value.copy() for name, value in obs.items()})
+            step = env.step(answer.action)
+            total += step.reward
+            returns += total[step.ended].tolist()
+            total[step.ended] = 0.0
+            frames.reset(np.flatnonzero(step.ended))
+            fresh.append(step.ended)
+            previous = answer.as_previous()._replace(valid=~step.ended)
+            obs = step.obs
+    golden = Golden(description, pack(ticks, newest, fresh[:-1], seeds))
+    return Recording(golden=golden, returns=returns, seconds=time.perf_counter() - begin_s)
+
+
+def _refuse_lost(answer: Outputs, num_samples: int) -> None:
+    rows: Sequence[int] = np.flatnonzero(answer.num_invalid == num_samples).tolist()
+    if rows or not np.isfinite(answer.mean).all():
+        raise ObservationError(
+            f"plan: expected a candidate with a finite return, got none for rows {rows}; "
+            "the model's weights are broken, train it again"
+        )
