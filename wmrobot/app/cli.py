@@ -16,6 +16,7 @@ from wmrobot import __version__
 from wmrobot.app.output import only_documents
 from wmrobot.app.usage import group_help, overview, verb_help
 from wmrobot.core.errors import ConfigError, WmrobotError, unknown
+from wmrobot.runtime.errors import RobotError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,16 @@ VERBS: Mapping[str, Verb] = {
         ),
         has_json=True,
     ),
+    "export": Verb(
+        module="wmrobot.app.export",
+        summary="Write a planner as ONNX graphs that run without torch, checked against PyTorch.",
+        examples=(
+            "wmrobot export run=runs/cartpole out=bundles/cartpole",
+            "wmrobot export qube2-swingup out=bundles/qube2 planner.iterations=2",
+            "wmrobot export qube2-swingup out=bundles/many batch=dynamic precision=fp16 --json",
+        ),
+        has_json=True,
+    ),
     "demo": Verb(
         module="wmrobot.app.demo",
         summary="Watch a robot being driven; without a task, also learn to drive one first.",
@@ -100,7 +111,12 @@ TRAIN_PACKAGES = (
     "mujoco", "omegaconf", "psutil", "pydantic", "rich", "safetensors", "scipy", "tensorboard",
     "torch", "tqdm", "yaml",
 )  # fmt: skip
-EXTRAS: Mapping[str, str] = {**dict.fromkeys(TRAIN_PACKAGES, "train"), "wandb": "wandb"}
+EXPORT_PACKAGES = ("onnx", "onnxscript")
+EXTRAS: Mapping[str, str] = {
+    **dict.fromkeys(TRAIN_PACKAGES, "train"),
+    **dict.fromkeys(EXPORT_PACKAGES, "export"),
+    "wandb": "wandb",
+}
 """Which extra brings a package."""
 
 CURABLE = frozenset(
@@ -126,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
-    except WmrobotError as error:
+    except (WmrobotError, RobotError) as error:
         return _complain(str(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import numpy as np
 import onnx
 import torch
 
@@ -97,21 +96,17 @@ def _tidy(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
     return model
 
 
-def initializers(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, np.ndarray]]:
-    """Weights and constants of a graph."""
-    for tensor in model.graph.initializer:
-        yield tensor, onnx.numpy_helper.to_array(tensor)
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep to ourselves what the exporter says of itself (deprecations, missing torchvision)."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -11,7 +11,7 @@ import numpy as np
 from wmrobot.envs.scene import FREE_CAMERA, find_camera
 
 _ROTATION = {mujoco.mjtJoint.mjJNT_HINGE: True, mujoco.mjtJoint.mjJNT_SLIDE: False}
-_AT_JOINT = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
+_AT_JOINT = {int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT)}
 
 
 def describe_joints(model: mujoco.MjModel) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def describe_joints(model: mujoco.MjModel) -> list[dict[str, Any]]:
 
 def joint_of(model: mujoco.MjModel, actuator: int) -> int | None:
     """Index of the joint that an actuator drives; None for tendons, sites and bodies."""
-    drives_joint = model.actuator_trntype[actuator] in _AT_JOINT
+    drives_joint = int(model.actuator_trntype[actuator]) in _AT_JOINT
     return int(model.actuator_trnid[actuator, 0]) if drives_joint else None
 
 
@@ -56,10 +56,10 @@ def actuator_unit(model: mujoco.MjModel, actuator: int) -> str | None:
     gear or a gain stands between, the command has no unit of its own.
     """
     joint = joint_of(model, actuator)
-    if joint is None or model.actuator_dyntype[actuator] != mujoco.mjtDyn.mjDYN_NONE:
+    if joint is None or model.actuator_dyntype[actuator] != int(mujoco.mjtDyn.mjDYN_NONE):
         return None
     rotates = _ROTATION.get(mujoco.mjtJoint(model.jnt_type[joint]))
-    fixed = model.actuator_gaintype[actuator] == mujoco.mjtGain.mjGAIN_FIXED
+    fixed = model.actuator_gaintype[actuator] == int(mujoco.mjtGain.mjGAIN_FIXED)
     if rotates is None or not fixed or model.actuator_gear[actuator, 0] != 1:
         return None
     gain, stiffness, damping = float(model.actuator_gainprm[actuator, 0]), *_gains(model, actuator)
@@ -113,7 +113,7 @@ def model_sha256(model: mujoco.MjModel) -> str:
 
 def _gains(model: mujoco.MjModel, actuator: int) -> tuple[float, float]:
     """How stiffly an actuator holds its joint's position, and damps its velocity."""
-    if model.actuator_biastype[actuator] != mujoco.mjtBias.mjBIAS_AFFINE:
+    if model.actuator_biastype[actuator] != int(mujoco.mjtBias.mjBIAS_AFFINE):
         return 0.0, 0.0
     stiffness, damping = -model.actuator_biasprm[actuator, 1:3] + 0.0  # no -0
     return float(stiffness), float(damping)

@@ -1,0 +1,165 @@
+"""`wmrobot export`: from a run to a bundle that runs without torch."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from wmrobot.app.controllers import CONTROLLER, Card, find_controller, read_controller
+from wmrobot.app.device import set_threads
+from wmrobot.app.evaluate import check_card
+from wmrobot.app.output import emit
+from wmrobot.app.run_folder import provenance
+from wmrobot.core.errors import CheckpointError, ConfigError
+from wmrobot.core.files import sha256
+from wmrobot.envs.rows import EnvOptions
+from wmrobot.export.bundle import Request, refuse_other_folder, write_bundle
+from wmrobot.export.facts import Facts, Precision
+from wmrobot.model.world_model import WorldModel
+from wmrobot.plan.config import PlannerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A planner of another size with the same weights; null keeps what it was trained with.
+
+    Attributes:
+        horizon: H, decisions imagined.
+        iterations: I, rounds of refinement.
+        num_samples: N, candidates a round, proposals of the prior included.
+        num_elites: K, candidates that shape the next round.
+        num_prior: P, action sequences proposed by the policy prior.
+    """
+
+    horizon: int | None = None
+    iterations: int | None = None
+    num_samples: int | None = None
+    num_elites: int | None = None
+    num_prior: int | None = None
+
+    def apply(self, planner: PlannerConfig) -> PlannerConfig:
+        """The planner, its budget changed.
+
+        Raises:
+            ConfigError: It would be no planner.
+        """
+        wanted = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(planner, **{k: value for k, value in wanted.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of `export`.
+
+    Attributes:
+        task: Task whose shipped controller to export.
+        run: Run, checkpoint or controller to export instead.
+        out: Folder of the bundle; null names it bundles/<task>.
+        batch: Robots that one plan is for: a number, or dynamic for any.
+        precision: Of the weights: fp32, or fp16 (half the size; its effect stands in parity.json).
+        golden: Decisions to record, and to compare with PyTorch.
+        seed: Of what is recorded.
+        threads: Of torch and onnxruntime; 0 takes every core.
+        planner: A smaller or larger planner with the same weights.
+    """
+
+    task: str | None = None
+    run: str | None = None
+    out: str | None = None
+    batch: int | Literal["dynamic"] = 1
+    precision: Precision = "fp32"
+    golden: int = 1_000
+    seed: int = 0
+    threads: int = 0
+    planner: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        if self.task is None and self.run is None:
+            raise ConfigError("export: expected a task or run=<folder>, got neither")
+        if self.batch != "dynamic" and self.batch < 1:
+            raise ConfigError(f"batch: expected at least 1 or dynamic, got {self.batch}")
+        if self.golden < 1:
+            raise ConfigError(f"golden: expected at least 1, got {self.golden}")
+
+
+def run(cfg: Config, *, json: bool) -> int:
+    """Export and tell what came of it."""
+    threads = set_threads(cfg.threads)
+    folder = find_controller(task=cfg.task, run=cfg.run)
+    model, card = read_controller(folder, torch.device("cpu"))
+    check_card(card, folder, task=cfg.task)
+    name = card.task.name.rpartition("/")[2].replace(":", "-")
+    out = Path(cfg.out or f"bundles/{name}").expanduser()
+    refuse_other_folder(out)
+    facts = gather(model, card, folder, planner=cfg.planner.apply(card.planner))
+    request = Request(
+        batch=None if cfg.batch == "dynamic" else cfg.batch,
+        precision=cfg.precision,
+        num_vectors=cfg.golden,
+        seed=cfg.seed,
+        threads=threads,
+        name=folder.name,
+    )
+    tell = (lambda _: None) if json else (lambda text: print(f"{text} ..."))
+    report = write_bundle(out, facts, request, tell)
+    sizes = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
+    if json:
+        emit({"folder": str(out), "task": card.task.name, "bytes": sizes, "parity": report})
+    else:
+        print_report(out, sizes, report)
+    return 0
+
+
+def gather(model: WorldModel, card: Card, folder: Path, *, planner: PlannerConfig) -> Facts:
+    """All that is known about a controller.
+
+    Raises:
+        CheckpointError: Its task has changed since it was trained.
+    """
+    options: EnvOptions = {
+        "obs": card.obs,
+        "cameras": card.cameras,
+        "render": card.render,
+        "image_size": card.image_size,
+        "randomization": card.randomization,
+    }
+    return Facts(
+        model=model.eval(),
+        planner=planner,
+        task=card.task,
+        options=options,
+        randomization=card.randomization,
+        made=card.made,
+        exported=provenance(),
+        weights_sha256=sha256(folder / f"{CONTROLLER}.safetensors"),
+        evaluations=_evaluations(folder),
+    )
+
+
+def _evaluations(folder: Path) -> tuple[Mapping[str, float], ...]:
+    """The last row of the run's eval.csv, where the folder is a checkpoint of a run."""
+    table = folder.parent.parent / "eval.csv"
+    if folder.parent.name != "checkpoints" or not table.is_file():
+        return ()
+    try:
+        rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+        return tuple({k: float(value) for k, value in row.items()} for row in rows[-1:])
+    except (ValueError, TypeError):
+        raise CheckpointError(f"{table}: expected a table of numbers, got something else") from None
+
+
+def print_report(out: Path, sizes: Mapping[str, int], report: Mapping[str, object]) -> None:
+    """Where it lies, how large it is, how far it is from PyTorch."""
+    print(f"{out}: {sum(sizes.values()) / 2**20:.1f} MiB")
+    for path in ("planner.onnx", "stages"):
+        found = report[path]
+        assert isinstance(found, Mapping)
+        apart, ties = found["max_abs_difference"], found["max_abs_difference_of_ties"]
+        print(
+            f"{path}: {found['vectors']} plans within {apart['mean']:.1e} of PyTorch's, but for "
+            f"{found['ties']} that hang on a tie (within {ties['mean']:.1e})"
+        )
+    print(f'run it with: wmrobot.runtime.Planner.load("{out}")')
