@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -38,3 +39,11 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def cart_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small bundle of a cart, to be read and copied, not altered."""
+    from tests.bundles import random_facts, write
+
+    return write(tmp_path_factory.mktemp("bundles") / "cart", random_facts())

@@ -8,7 +8,6 @@ comes within the bound of it when its inputs move by less than they are rounded 
 and told; too many are refused. See docs/decisions/0020.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,8 @@ BOUND = 1e-4
 """Largest difference of a plan's mean, in units of the action's range [-1, 1]."""
 MOST_TIES = 0.05
 """Share of the decisions that may be ties."""
-_MOVE = 2.0**-21  # relative; fp32 rounds by up to 2^-24 at every one of dozens of operations
+_MOVES = (2.0**-21, 2.0**-20, 2.0**-19, 2.0**-18)
+"""Relative. fp32 rounds by up to 2^-24 at each of the hundred operations of a rollout."""
 _COPIES, _ROUNDS = 16, 8
 
 
@@ -113,20 +113,20 @@ def is_tie(planner: TorchPlanner, tick: Tick, answer: Outputs, row: int) -> bool
     if not np.isfinite(answer.mean[row]).all():
         return False
     generator = torch.Generator().manual_seed(row)
-
-    def move(value: torch.Tensor) -> torch.Tensor:
-        return value * (1 + _MOVE * torch.randn(value.shape, generator=generator))
-
     z = planner.encode({name: value[row : row + 1] for name, value in tick.obs.items()})
     previous = Previous(*(_repeat(value[row], 0) for value in tick.previous))  # type: ignore[arg-type]
-    for _ in range(_ROUNDS):
+    for move in (move for move in _MOVES for _ in range(_ROUNDS)):
+
+        def moved(value: torch.Tensor, by: float = move) -> torch.Tensor:
+            return value * (1 + by * torch.randn(value.shape, generator=generator))
+
         noise = Noise(
-            candidates=move(_copies(tick.noise.candidates[:, row], 1)).numpy(),
-            prior=move(_copies(tick.noise.prior[row], 0)).numpy(),
-            terminal=move(_copies(tick.noise.terminal[row], 0)).numpy(),
+            candidates=moved(_copies(tick.noise.candidates[:, row], 1)).numpy(),
+            prior=moved(_copies(tick.noise.prior[row], 0)).numpy(),
+            terminal=moved(_copies(tick.noise.terminal[row], 0)).numpy(),
             heads=tick.noise.heads,
         )
-        mean = planner.plan(move(z.expand(_COPIES, -1)), noise, previous).mean
+        mean = planner.plan(moved(z.expand(_COPIES, -1)), noise, previous).mean
         apart = np.abs(mean - answer.mean[row]).reshape(_COPIES, -1).max(axis=1)
         if (apart <= BOUND).any():
             return True
@@ -140,7 +140,3 @@ def _repeat(value: np.ndarray, axis: int) -> np.ndarray:
 def _copies(value: np.ndarray, axis: int) -> torch.Tensor:
     return torch.from_numpy(_repeat(value, axis))
 
-
-def summarise(parities: Sequence[tuple[str, Parity]]) -> dict[str, Any]:
-    """Reports of several paths, by name."""
-    return {name: parity.report() for name, parity in parities}
