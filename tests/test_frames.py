@@ -52,7 +52,7 @@ def test_other_modalities_pass_through() -> None:
     obs = picture(1)
     assert stack.push(obs)["state"] is obs["state"]
     state = {"state": np.zeros((2, 1), np.float32)}
-    assert stack.push(state) is state
+    assert stack.push(state)["state"] is state["state"]
 
 
 def test_state_is_a_snapshot() -> None:
