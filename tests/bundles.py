@@ -20,9 +20,7 @@ from wmrobot.runtime.bundle import KIND, SCHEMA
 
 CART = f"{Path(__file__).parent / 'fixtures' / 'tiny.py'}:cart"
 COUNTER = f"{Path(__file__).parent / 'fixtures' / 'tiny.py'}:counter"
-REQUEST = Request(
-    batch=1, precision="fp32", num_vectors=12, seed=0, threads=1, name="test"
-)
+REQUEST = Request(batch=1, precision="fp32", num_vectors=12, seed=0, threads=1, name="test")
 
 
 def random_facts(task: str = CART, obs: ObsMode = "state", **changes: Any) -> Facts:

@@ -163,7 +163,9 @@ def test_a_graph_that_plans_otherwise_is_not_exported(
 
     writer_make_graphs = writer.make_graphs
     monkeypatch.setattr(writer, "make_graphs", make_other_graphs)
-    with pytest.raises(ParityError, match=r"planner\.onnx: expected the plan's mean within 0\.0001"):
+    with pytest.raises(
+        ParityError, match=r"planner\.onnx: expected the plan's mean within 0\.0001"
+    ):
         write_bundle(tmp_path / "bundle", facts, REQUEST)
     assert list(tmp_path.iterdir()) == []
 
@@ -279,5 +281,3 @@ def test_second_runtime_plans_the_same(task: str, tmp_path: Path) -> None:
     beyond = np.array(apart) > BOUND
     assert beyond.mean() <= 0.05
     assert np.max(apart) < 0.2
-
-

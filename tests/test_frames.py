@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from wmrobot.runtime.frames import FrameStack
 from wmrobot.core.spec import Obs
+from wmrobot.runtime.frames import FrameStack
 
 
 def picture(*values: int) -> Obs:

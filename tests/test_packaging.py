@@ -108,6 +108,19 @@ def test_base_installation_names_the_missing_extra(venv: Path, empty: Path) -> N
     assert train.stderr.count("\n") == 1
 
 
+def test_base_installation_runs_a_bundle(venv: Path, empty: Path, cart_bundle: Path) -> None:
+    add_base(venv)
+    code = (
+        "import numpy as np; from wmrobot.runtime import Planner;"
+        f"p = Planner.load({str(cart_bundle)!r});"
+        "print(p.act({'state': np.zeros((1, 3), np.float32)}).shape)"
+    )
+    result = call(venv / "bin/python", "-W", "error", "-c", code, cwd=empty)
+    assert (result.stdout, result.stderr) == ("(1, 1)\n", "")
+    export = call(venv / "bin/wmrobot", "export", "qube2-swingup", cwd=empty)
+    assert (export.returncode, export.stderr.count("\n")) == (2, 1)
+
+
 def test_installed_wheel_drives_with_a_shipped_controller(venv: Path, empty: Path) -> None:
     add_everything(venv)
     words = ("qube2-swingup", "episodes=2", "threads=1", "--json")

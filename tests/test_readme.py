@@ -144,6 +144,36 @@ def test_gymnasium_makes_our_tasks(index: int) -> None:
     assert (result.stdout, result.returncode) == ("True\n", 0), result.stderr
 
 
+@pytest.mark.slow
+def test_robots_process_drives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of docs/deploy.md swings the simulated Qube up, fed by name from its state."""
+    from wmrobot.envs.vector import VectorEnv
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "qube2-swingup", "out=bundles/qube2", "golden=10", "threads=1"]) == 0
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (code,) = blocks(text, "python")
+    assert len(code.splitlines()) < 40
+    names: dict[str, object] = {}
+    exec(compile(code, "deploy.md", "exec"), names)
+    decide, state = names["decide"], names["state"]
+    assert callable(decide)
+    sensors = list(getattr(state, "names"))  # noqa: B009
+    total = 0.0
+    with VectorEnv("qube2-swingup", 1, seed=1) as robot:
+        obs = robot.reset()
+        for _ in range(robot.task_spec.episode_decisions):
+            raw = obs["state"][0, : len(sensors)]
+            command = decide(dict(zip(sensors, raw, strict=True)))
+            step = robot.step(np.array([[command]], np.float32))
+            obs, total = step.obs, total + float(step.reward[0])
+    assert total > 200  # of 300
+    (short,) = blocks(section("Take it to the robot"), "python")
+    given: dict[str, object] = {"state": obs["state"]}
+    exec(compile(short, "README.md", "exec"), given)
+    assert np.shape(given["action"]) == (1, 1)
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_are_understood(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, verb in VERBS.items():

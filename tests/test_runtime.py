@@ -104,7 +104,10 @@ def test_lost_plans_are_refused_and_forgotten(
 def test_observations_are_refused_as_in_training(obs: Any) -> None:
     shapes: Mapping[str, tuple[int, ...]] = {"state": (5,)}
     told = []
-    for check, kind in ((check_in_training, errors.ObservationError), (check_obs, ObservationError)):
+    for check, kind in (
+        (check_in_training, errors.ObservationError),
+        (check_obs, ObservationError),
+    ):
         arguments = (obs, shapes) if check is check_in_training else (obs, shapes, None)
         try:
             told.append(check(*arguments))  # type: ignore[operator]

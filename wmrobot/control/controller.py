@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmrobot.runtime.frames import FrameStack
 from wmrobot.core.errors import ObservationError
 from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs
 from wmrobot.core.types import Compiler, LatentModel, Plan, PlanNoise, leave_as_is
 from wmrobot.plan.config import PlannerConfig
 from wmrobot.plan.noise import draw_noise, empty_plan
 from wmrobot.plan.planner import Planner, make_planner
+from wmrobot.runtime.frames import FrameStack
 
 
 class Agent(Protocol):

@@ -60,7 +60,7 @@ def look_at_robot(facts: Facts) -> Robot:
             _, height, width = facts.task.obs_shapes["rgb"]
             seen = facts.options.get("cameras") or task_info(facts.task.name).cameras
             cameras = describe_cameras(model, seen, (height, width))
-        nothing = (None,) * facts.task.action_dim
+        nothing: tuple[str | None, ...] = (None,) * facts.task.action_dim
         if model is None:
             return Robot(bounds, nothing, nothing, [], cameras, None, None)
         units, driven = nothing, nothing
@@ -147,8 +147,6 @@ def describe(
 
 def encode_json(document: Mapping[str, Any]) -> bytes:
     """A document as it stands in a bundle."""
-    import json
-
     return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
 
 

@@ -54,9 +54,7 @@ class Parity:
         apart = vars(self.comparison)
 
         def largest(rows: np.ndarray) -> dict[str, float]:
-            return {
-                name: float(value[rows].max(initial=0.0)) for name, value in apart.items()
-            }
+            return {name: float(value[rows].max(initial=0.0)) for name, value in apart.items()}
 
         return {
             "vectors": self.num_vectors,
@@ -114,7 +112,7 @@ def is_tie(planner: TorchPlanner, tick: Tick, answer: Outputs, row: int) -> bool
         return False
     generator = torch.Generator().manual_seed(row)
     z = planner.encode({name: value[row : row + 1] for name, value in tick.obs.items()})
-    previous = Previous(*(_repeat(value[row], 0) for value in tick.previous))  # type: ignore[arg-type]
+    previous = Previous(*(_repeat(value[row], 0) for value in tick.previous))
     for move in (move for move in _MOVES for _ in range(_ROUNDS)):
 
         def moved(value: torch.Tensor, by: float = move) -> torch.Tensor:
@@ -139,4 +137,3 @@ def _repeat(value: np.ndarray, axis: int) -> np.ndarray:
 
 def _copies(value: np.ndarray, axis: int) -> torch.Tensor:
     return torch.from_numpy(_repeat(value, axis))
-

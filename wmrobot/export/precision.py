@@ -28,9 +28,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), f"{name}/half"))
-        casts.append(
-            helper.make_node("Cast", [f"{name}/half"], [name], to=onnx.TensorProto.FLOAT)
-        )
+        casts.append(helper.make_node("Cast", [f"{name}/half"], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *half.graph.node]
     del half.graph.node[:]
     half.graph.node.extend(nodes)

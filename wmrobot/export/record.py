@@ -75,7 +75,7 @@ class TorchPlanner:
             found.mean[:, 0], found.mean, found.std, chosen.value, spread, found.num_invalid,
             found.elites[:, :kept],
         )  # fmt: skip
-        return Outputs(*(value.numpy() for value in answer))  # type: ignore[arg-type]
+        return Outputs(*(value.numpy() for value in answer))
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""What a task's MuJoCo model tells about the robot: joints, gains, cameras, and which model it is."""
+"""What a task's MuJoCo model tells about the robot: joints, gains, cameras, its own hash."""
 
 import hashlib
 import math

@@ -61,7 +61,7 @@ def make_stages(model: WorldModel, rules: Rules) -> Mapping[str, Stage]:
         (z,) = encode(*obs)
         return (model.propose(z, z.new_zeros(z.shape[0], model.action_dim)),)
 
-    functions = {
+    functions: dict[str, Callable[..., Outputs]] = {
         ENCODE: encode,
         PROPOSE: propose,
         BEGIN: _make_begin(rules),

@@ -1,9 +1,9 @@
 """What a robot carries. Imports nothing of wmrobot, and no torch: numpy and onnxruntime alone.
 
-    from wmrobot.runtime import Planner
+from wmrobot.runtime import Planner
 
-    planner = Planner.load("bundle")
-    action = planner.act({"state": state})  # (B, O) float32 -> (B, A) float32 in [-1, 1]
+planner = Planner.load("bundle")
+action = planner.act({"state": state})  # (B, O) float32 -> (B, A) float32 in [-1, 1]
 """
 
 from typing import TYPE_CHECKING, Any

@@ -165,7 +165,9 @@ class Description:
         """Actions (..., A) in [-1, 1] in the actuators' own units."""
         scale = np.array([term.scale for term in self.actions])
         offset = np.array([term.offset for term in self.actions])
-        return offset + scale * np.clip(action.astype(np.float64), -1.0, 1.0)
+        clipped = np.clip(action.astype(np.float64), -1.0, 1.0)
+        result: npt.NDArray[np.float64] = offset + scale * clipped
+        return result
 
     def check_robot(
         self, joints: Iterable[str] | None = None, control_dt: float | None = None
@@ -311,8 +313,8 @@ def _search(planner: Fields, model: Fields) -> SearchSizes:
 
 def _check_delay(trained: Fields) -> None:
     delay = trained.value.get("action_delay")
-    whole = isinstance(delay, list) and len(delay) == 2 and all(type(d) is int for d in delay)
-    if not whole or not 0 <= delay[0] <= delay[1]:
+    is_pair = isinstance(delay, list) and [type(each) for each in delay] == [int, int]
+    if not isinstance(delay, list) or not is_pair or not 0 <= delay[0] <= delay[1]:
         raise trained.wrong("action_delay", "[low, high] in decisions, 0 <= low <= high", delay)
 
 

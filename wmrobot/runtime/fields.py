@@ -157,9 +157,7 @@ class Fields:
 
 def _is_number(value: Any) -> bool:
     # a whole number of JSON may be too large for a float
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
 def _short(value: Any) -> str:

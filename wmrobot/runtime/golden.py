@@ -84,8 +84,8 @@ class Golden:
             noise = draw_noise(self.description, batch, make_generator(int(a["seed"][t])))
             hash_noise(digest, noise)
             frames.reset(np.flatnonzero(a["fresh"][t]))
-            previous = Previous(*(a[f"prev_{name}"][t] for name in Previous._fields))  # type: ignore[arg-type]
-            expected = Outputs(*(a[f"out_{name}"][t] for name in Outputs._fields))  # type: ignore[arg-type]
+            previous = Previous(*(a[f"prev_{name}"][t] for name in Previous._fields))
+            expected = Outputs(*(a[f"out_{name}"][t] for name in Outputs._fields))
             yield Tick(frames.push(obs), noise, previous, expected)
         if digest.digest() != a["noise_sha256"].tobytes():
             raise BundleError(
@@ -125,7 +125,7 @@ def pack(
 def dump(arrays: Mapping[str, Array]) -> bytes:
     """Contents of `golden.npz`."""
     file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
 
@@ -140,7 +140,8 @@ def read_golden(bundle: Bundle) -> Golden:
     description = bundle.description
     names = [
         "seed", "fresh", "noise_sha256", *(f"obs_{name}" for name in description.obs_shapes),
-        *(f"prev_{name}" for name in Previous._fields), *(f"out_{name}" for name in Outputs._fields),
+        *(f"prev_{name}" for name in Previous._fields),
+        *(f"out_{name}" for name in Outputs._fields),
     ]  # fmt: skip
     try:
         with np.load(io.BytesIO(bundle.files[GOLDEN]), allow_pickle=False) as file:

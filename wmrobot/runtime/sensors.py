@@ -122,4 +122,5 @@ class StateBuilder:
             )
         if self._is_plain:
             return measured
-        return np.clip(measured * self._scale + self._offset, self._low, self._high)
+        scaled: FloatArray = measured * self._scale + self._offset
+        return np.clip(scaled, self._low, self._high, out=scaled)

@@ -99,7 +99,7 @@ class Stages:
         return self._graphs[PROPOSE](feed)
 
     def begin(self, previous: Previous) -> Found:
-        """Where the search starts: the last plan one decision later, or zero where there is none."""
+        """Where the search starts: the last plan one decision later, or zero."""
         sizes = self.description.search
         valid, zero = previous.valid[:, None, None], np.float32(0)
         mean = np.where(valid, _shift(previous.mean), zero)
