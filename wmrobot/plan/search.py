@@ -203,7 +203,7 @@ def choose(found: Search, pick: Tensor) -> Plan:
     """
     # Gumbel-max: one elite, drawn with probability proportional to its weight
     chosen = (found.weights.clamp(min=1e-30).log() + pick).argmax(dim=1)
-    rows = torch.arange(len(chosen), device=chosen.device)
+    rows = torch.arange(chosen.shape[0], device=chosen.device)  # `len` would fix it in a trace
     return Plan(
         mean=found.mean,
         std=found.std,
