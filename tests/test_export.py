@@ -20,7 +20,7 @@ from wmrobot.export import bundle as writer
 from wmrobot.export.bundle import write_bundle
 from wmrobot.export.describe import look_at_robot
 from wmrobot.export.parity import BOUND, ParityError
-from wmrobot.export.record import TorchPlanner
+from wmrobot.export.record import EqualInOrder, TorchPlanner
 from wmrobot.plan.config import IcemConfig, MppiConfig, PlannerConfig
 from wmrobot.plan.planner import make_rules
 from wmrobot.runtime import Planner, Stages
@@ -80,6 +80,14 @@ def test_spread_is_finite_where_too_few_candidates_are(cart_bundle: Path) -> Non
     assert found.num_invalid.tolist() == [14]  # all but the prior's two, of 4 elites
     assert np.isfinite(found.value).all()
     assert np.isfinite(found.spread).all()
+
+
+def test_equal_returns_go_by_their_order() -> None:
+    returns = torch.tensor([[1.0, 2.0, 2.0, 0.0, 2.0, -torch.inf]])
+    with EqualInOrder():
+        best = returns.topk(4, dim=1)
+    assert best.indices.tolist() == [[1, 2, 4, 0]]
+    assert best.values.tolist() == [[2, 2, 2, 1]]
 
 
 def test_policy_is_the_prior_at_its_mean(cart_bundle: Path) -> None:

@@ -1,11 +1,13 @@
 """Real decisions to compare planners on: the controller drives its task, and is written down."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from wmrobot.core.errors import ObservationError
 from wmrobot.core.seeds import derive_seed
@@ -32,6 +34,29 @@ from wmrobot.runtime.planner import Outputs, Previous, nothing_planned
 
 ANY_BATCH = 2
 """Robots that drive where a bundle takes any number of them."""
+
+
+class EqualInOrder(TorchFunctionMode):
+    """Within it, `topk` takes equal values in order of their index, as ONNX defines it.
+
+    PyTorch leaves that open, and returns are equal where the model expects termination: what a
+    candidate would have done after that makes no difference.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """One call of torch."""
+        if func is not torch.Tensor.topk:
+            return func(*args, **(kwargs or {}))
+        (values, count), dim = args, (kwargs or {})["dim"]
+        ordered = values.sort(dim=dim, descending=True, stable=True)
+        kept = ordered.values.narrow(dim, 0, count), ordered.indices.narrow(dim, 0, count)
+        return torch.return_types.topk(kept)
 
 
 class TorchPlanner:
@@ -67,7 +92,8 @@ class TorchPlanner:
         found = begin(last, self.rules.cfg)
         for i in range(len(candidates)):
             drawn = RoundNoise(candidates[i], terminal[:, num_prior:], heads[i])
-            found = refine(self.model, z, found, proposals, drawn, self.rules)
+            with EqualInOrder():
+                found = refine(self.model, z, found, proposals, drawn, self.rules)
         chosen = choose(found, torch.zeros_like(found.weights))
         apart = (found.returns - chosen.value.unsqueeze(1)).where(found.weights > 0, 0.0)
         spread = (found.weights * apart.square()).sum(dim=1).sqrt()
