@@ -19,7 +19,7 @@ from wmrobot.envs.task import Randomization
 from wmrobot.export import bundle as writer
 from wmrobot.export.bundle import write_bundle
 from wmrobot.export.describe import look_at_robot
-from wmrobot.export.parity import BOUND, ParityError
+from wmrobot.export.parity import BOUND, MOST_TIES, ParityError
 from wmrobot.export.record import EqualInOrder, TorchPlanner
 from wmrobot.plan.config import IcemConfig, MppiConfig, PlannerConfig
 from wmrobot.plan.planner import make_rules
@@ -287,5 +287,5 @@ def test_second_runtime_plans_the_same(task: str, tmp_path: Path) -> None:
         found = compiled({name: feed[name] for name in names})
         apart.append(float(np.abs(found["mean"] - tick.expected.mean).max()))
     beyond = np.array(apart) > BOUND
-    assert beyond.mean() <= 0.05
+    assert beyond.mean() <= MOST_TIES
     assert np.max(apart) < 0.2

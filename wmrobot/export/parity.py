@@ -1,32 +1,38 @@
 """Does the bundle plan what PyTorch plans? Every recorded decision is planned again, twice.
 
-A plan is no continuous function of its inputs. Which candidates are elites, and whether the model
-expects termination, are decided by comparison; where two returns are equal to the last bit of fp32,
-two correct programs may decide differently, and the means then differ by more than rounding. Such a
-decision is told from a wrong one by asking PyTorch itself: the answer counts as a tie if PyTorch
-comes within the bound of it when its inputs move by less than they are rounded by. Ties are counted
-and told; too many are refused. See docs/decisions/0020.
+A plan is no continuous function of its inputs: the elites are chosen by comparing returns. Where
+two returns are equal but for the rounding of fp32, two correct programs may choose differently, and
+the means then differ by more than rounding. Such a decision is told from a wrong one by asking
+PyTorch: the answer counts as a tie if PyTorch comes within the bound of it when it chooses
+otherwise there. Ties are counted and told; too many are refused. See docs/decisions/0020.
 """
 
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import torch
 
 from wmrobot.core.errors import WmrobotError
-from wmrobot.export.record import TorchPlanner
+from wmrobot.export.record import EqualInOrder, TorchPlanner
 from wmrobot.runtime.golden import Comparison, Golden, Plan, Tick, measure
 from wmrobot.runtime.noise import Noise
 from wmrobot.runtime.planner import Outputs, Previous
 
 BOUND = 1e-4
 """Largest difference of a plan's mean, in units of the action's range [-1, 1]."""
-MOST_TIES = 0.05
+MOST_TIES = 0.25
 """Share of the decisions that may be ties."""
-_MOVES = (2.0**-21, 2.0**-20, 2.0**-19, 2.0**-18)
-"""Relative. fp32 rounds by up to 2^-24 at each of the hundred operations of a rollout."""
-_COPIES, _ROUNDS = 16, 8
+_ROUNDING = 2.0**-19
+"""Relative difference of two returns that rounding explains: fp32 rounds by up to 2^-24 at each of
+the hundred operations of a rollout."""
+_TRIES = 1024
+_MOST_SWAPS = 2  # within one iteration
+Swap = tuple[tuple[int, ...], tuple[int, ...]]
+"""Places among the elites that are given up, and places beyond them that are taken instead."""
 
 
 class ParityError(WmrobotError):
@@ -107,33 +113,76 @@ def check(name: str, plan: Plan, golden: Golden, torch_planner: TorchPlanner) ->
 
 
 def is_tie(planner: TorchPlanner, tick: Tick, answer: Outputs, row: int) -> bool:
-    """Whether PyTorch comes within the bound of an answer when its inputs move by rounding."""
+    """Whether PyTorch comes to an answer when it decides otherwise between equal candidates.
+
+    Every way is tried, the fewest changes first, in which candidates of an iteration give their
+    places among the elites to others whose returns are the same but for rounding.
+    """
     if not np.isfinite(answer.mean[row]).all():
         return False
-    generator = torch.Generator().manual_seed(row)
-    z = planner.encode({name: value[row : row + 1] for name, value in tick.obs.items()})
-    previous = Previous(*(_repeat(value[row], 0) for value in tick.previous))
-    for move in (move for move in _MOVES for _ in range(_ROUNDS)):
-
-        def moved(value: torch.Tensor, by: float = move) -> torch.Tensor:
-            return value * (1 + by * torch.randn(value.shape, generator=generator))
-
-        noise = Noise(
-            candidates=moved(_copies(tick.noise.candidates[:, row], 1)).numpy(),
-            prior=moved(_copies(tick.noise.prior[row], 0)).numpy(),
-            terminal=moved(_copies(tick.noise.terminal[row], 0)).numpy(),
-            heads=tick.noise.heads,
-        )
-        mean = planner.plan(moved(z.expand(_COPIES, -1)), noise, previous).mean
-        apart = np.abs(mean - answer.mean[row]).reshape(_COPIES, -1).max(axis=1)
-        if (apart <= BOUND).any():
+    rows = slice(row, row + 1)
+    z = planner.encode({name: value[rows] for name, value in tick.obs.items()})
+    mean, valid, elites = tick.previous
+    previous = Previous(mean[rows], valid[rows], elites[rows])
+    noise = Noise(
+        candidates=tick.noise.candidates[:, rows],
+        prior=tick.noise.prior[rows],
+        terminal=tick.noise.terminal[rows],
+        heads=tick.noise.heads,
+    )
+    waiting: deque[tuple[Swap | None, ...]] = deque([()])
+    for _ in range(_TRIES):
+        if not waiting:
+            return False
+        swaps = waiting.popleft()
+        order = Swapped(swaps)
+        found = planner.plan(z, noise, previous, order)
+        if np.abs(found.mean[0] - answer.mean[row]).max() <= BOUND:
             return True
+        for later, options in enumerate(order.options):
+            waiting.extend((*swaps, *[None] * later, option) for option in options)
     return False
 
 
-def _repeat(value: np.ndarray, axis: int) -> np.ndarray:
-    return np.repeat(np.expand_dims(value, axis), _COPIES, axis=axis)
+class Swapped(EqualInOrder):
+    """Makes given candidates change places, and notes which others might.
+
+    Args:
+        swaps: For each of the first iterations, the places that change; None leaves all.
+    """
+
+    def __init__(self, swaps: Sequence[Swap | None]) -> None:
+        super().__init__()
+        self._swaps = list(swaps)
+        self.options: list[list[Swap]] = []
+        """For each iteration after those, the swaps that only rounding decides about."""
+
+    def reorder(
+        self, values: torch.Tensor, indices: torch.Tensor, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `EqualInOrder`; for one row."""
+        if self._swaps:
+            swap = self._swaps.pop(0)
+            if swap is None:
+                return values, indices
+            places = torch.arange(values.shape[1])
+            (out, into) = map(list, swap)
+            places[out], places[into] = places[into], places[out]
+            return values[:, places], indices[:, places]
+        row = values[0].tolist()
+        self.options.append(list(_swaps(row, count)))
+        return values, indices
 
 
-def _copies(value: np.ndarray, axis: int) -> torch.Tensor:
-    return torch.from_numpy(_repeat(value, axis))
+def _swaps(row: Sequence[float], count: int) -> Iterator[Swap]:
+    """Every swap that only rounding decides about, of returns in falling order."""
+    if count == len(row):
+        return
+    room = _ROUNDING * max(abs(row[count - 1]), 1.0)
+    within = [i for i in reversed(range(count)) if row[i] - row[count] <= room]
+    beyond = [j for j in range(count, len(row)) if row[count - 1] - row[j] <= room]
+    for number in range(1, _MOST_SWAPS + 1):
+        for out in combinations(within, number):
+            for into in combinations(beyond, number):
+                if row[min(out)] - row[max(into)] <= room:
+                    yield out, into

@@ -55,8 +55,17 @@ class EqualInOrder(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         (values, count), dim = args, (kwargs or {})["dim"]
         ordered = values.sort(dim=dim, descending=True, stable=True)
-        kept = ordered.values.narrow(dim, 0, count), ordered.indices.narrow(dim, 0, count)
-        return torch.return_types.topk(kept)
+        best, indices = self.reorder(ordered.values, ordered.indices, count)
+        return torch.return_types.topk((best.narrow(dim, 0, count), indices.narrow(dim, 0, count)))
+
+    def reorder(
+        self, values: torch.Tensor, indices: torch.Tensor, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values (B, N), best first, and their indices, of which the first `count` are taken."""
+        return values, indices
+
+
+_IN_ORDER = EqualInOrder()
 
 
 class TorchPlanner:
@@ -80,8 +89,14 @@ class TorchPlanner:
         return self.model.encode({name: torch.tensor(value) for name, value in obs.items()})
 
     @torch.inference_mode()
-    def plan(self, z: torch.Tensor, noise: Noise, previous: Previous) -> Outputs:
-        """Plan from a latent (B, Z)."""
+    def plan(
+        self,
+        z: torch.Tensor,
+        noise: Noise,
+        previous: Previous,
+        order: EqualInOrder = _IN_ORDER,
+    ) -> Outputs:
+        """Plan from a latent (B, Z); `order` decides between candidates."""
         candidates, prior, terminal, heads = map(torch.tensor, noise)
         mean, valid, elites = map(torch.tensor, previous)
         kept = self.rules.num_kept
@@ -92,7 +107,7 @@ class TorchPlanner:
         found = begin(last, self.rules.cfg)
         for i in range(len(candidates)):
             drawn = RoundNoise(candidates[i], terminal[:, num_prior:], heads[i])
-            with EqualInOrder():
+            with order:
                 found = refine(self.model, z, found, proposals, drawn, self.rules)
         chosen = choose(found, torch.zeros_like(found.weights))
         apart = (found.returns - chosen.value.unsqueeze(1)).where(found.weights > 0, 0.0)
