@@ -12,14 +12,19 @@ def test_only_returns_that_rounding_decides_about_may_change_places() -> None:
     near = 100 * _ROUNDING * 0.4
     row = [120.0, 100.0, 100.0 - near, 100.0 - 2 * near, 100.0 - 4 * near, 90.0]
     assert all(a >= b for a, b in pairwise(row))
-    assert list(_swaps(row, 3)) == [((2,), (3,)), ((1,), (3,))]
+    assert [swap for _, swap in _swaps(row, 3)] == [((2,), (3,)), ((1,), (3,))]
     assert list(_swaps(row, 1)) == []
     assert list(_swaps(row, 6)) == []
     assert list(_swaps([1.0, 0.0, float("-inf"), float("-inf")], 3)) == []
 
 
+def test_what_needs_more_rounding_costs_more() -> None:
+    costs = {swap: cost for cost, swap in _swaps([1.0, 1.0, 1.0 - _ROUNDING / 2], 2)}
+    assert costs == {((1,), (2,)): pytest.approx(0.55), ((0,), (2,)): pytest.approx(0.55)}
+
+
 def test_two_may_change_at_once() -> None:
-    assert ((1, 0), (2, 3)) in list(_swaps([5.0] * 4, 2))
+    assert ((1, 0), (2, 3)) in [swap for _, swap in _swaps([5.0] * 4, 2)]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ PyTorch: the answer counts as a tie if PyTorch comes within the bound of it when
 otherwise there. Ties are counted and told; too many are refused. See docs/decisions/0020.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import combinations
 from typing import Any
 
@@ -31,6 +31,7 @@ _ROUNDING = 2.0**-19
 the hundred operations of a rollout."""
 _TRIES = 1024
 _MOST_SWAPS = 2  # within one iteration
+_LITTLE = 0.05
 Swap = tuple[tuple[int, ...], tuple[int, ...]]
 """Places among the elites that are given up, and places beyond them that are taken instead."""
 
@@ -115,8 +116,8 @@ def check(name: str, plan: Plan, golden: Golden, torch_planner: TorchPlanner) ->
 def is_tie(planner: TorchPlanner, tick: Tick, answer: Outputs, row: int) -> bool:
     """Whether PyTorch comes to an answer when it decides otherwise between equal candidates.
 
-    Every way is tried, the fewest changes first, in which candidates of an iteration give their
-    places among the elites to others whose returns are the same but for rounding.
+    Ways are tried in which candidates of an iteration give their places among the elites to others
+    whose returns are the same but for rounding; those first that need the least of it.
     """
     if not np.isfinite(answer.mean[row]).all():
         return False
@@ -130,17 +131,21 @@ def is_tie(planner: TorchPlanner, tick: Tick, answer: Outputs, row: int) -> bool
         terminal=tick.noise.terminal[rows],
         heads=tick.noise.heads,
     )
-    waiting: deque[tuple[Swap | None, ...]] = deque([()])
+    waiting: list[tuple[float, int, tuple[Swap | None, ...]]] = [(0.0, 0, ())]
+    count = 0  # tells apart what needs equal rounding
     for _ in range(_TRIES):
         if not waiting:
             return False
-        swaps = waiting.popleft()
+        needed, _, swaps = heappop(waiting)
         order = Swapped(swaps)
         found = planner.plan(z, noise, previous, order)
         if np.abs(found.mean[0] - answer.mean[row]).max() <= BOUND:
             return True
         for later, options in enumerate(order.options):
-            waiting.extend((*swaps, *[None] * later, option) for option in options)
+            for more, swap in options:
+                count += 1
+                way = (*swaps, *[None] * later, swap)
+                heappush(waiting, (needed + more, count, way))
     return False
 
 
@@ -154,8 +159,8 @@ class Swapped(EqualInOrder):
     def __init__(self, swaps: Sequence[Swap | None]) -> None:
         super().__init__()
         self._swaps = list(swaps)
-        self.options: list[list[Swap]] = []
-        """For each iteration after those, the swaps that only rounding decides about."""
+        self.options: list[list[tuple[float, Swap]]] = []
+        """For each iteration after those, what `_swaps` gives."""
 
     def reorder(
         self, values: torch.Tensor, indices: torch.Tensor, count: int
@@ -174,8 +179,12 @@ class Swapped(EqualInOrder):
         return values, indices
 
 
-def _swaps(row: Sequence[float], count: int) -> Iterator[Swap]:
-    """Every swap that only rounding decides about, of returns in falling order."""
+def _swaps(row: Sequence[float], count: int) -> Iterator[tuple[float, Swap]]:
+    """Every swap that only rounding decides about, of returns in falling order.
+
+    With each comes the rounding it needs, in units of what there is; a swap for nothing costs a
+    little, so that few are tried before many.
+    """
     if count == len(row):
         return
     room = _ROUNDING * max(abs(row[count - 1]), 1.0)
@@ -185,4 +194,5 @@ def _swaps(row: Sequence[float], count: int) -> Iterator[Swap]:
         for out in combinations(within, number):
             for into in combinations(beyond, number):
                 if row[min(out)] - row[max(into)] <= room:
-                    yield out, into
+                    gap = sum(row[i] for i in out) - sum(row[j] for j in into)
+                    yield gap / room + _LITTLE * number, (out, into)
