@@ -23,15 +23,15 @@ COUNTER = f"{Path(__file__).parent / 'fixtures' / 'tiny.py'}:counter"
 REQUEST = Request(batch=1, precision="fp32", num_vectors=12, seed=0, threads=1, name="test")
 
 
-def random_facts(task: str = CART, obs: ObsMode = "state", **changes: Any) -> Facts:
+def random_facts(name: str = CART, obs: ObsMode = "state", **changes: Any) -> Facts:
     """A controller whose weights are random and large, so that its plans differ."""
-    card: Card = replace(make_card(task, obs), **changes)
+    card: Card = replace(make_card(name, obs), **changes)
     model = make_model(card, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, weight in sorted(model.named_parameters()):
+        for key, weight in sorted(model.named_parameters()):
             drawn = torch.randn(weight.shape, generator=generator)
-            weight.copy_(0.3 * drawn + ("norm" in name and "weight" in name))
+            weight.copy_(0.3 * drawn + ("norm" in key and "weight" in key))
     return Facts(
         model=model.eval(),
         planner=card.planner,

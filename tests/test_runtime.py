@@ -283,7 +283,7 @@ def test_lock_step_with_the_trained_controller(task: str, tmp_path: Path) -> Non
             found = planner.plan(obs, noise, mine)
             decisions += 1
             if np.abs(found.mean - expected.mean).max() > BOUND:
-                assert is_tie(trained, Tick(obs, noise, theirs, expected), found, 0), decisions
+                assert is_tie(trained, Tick(obs, noise, mine, expected), found, 0), decisions
                 ties += 1
                 found = expected
             step = env.step(found.action)
