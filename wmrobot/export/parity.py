@@ -94,8 +94,9 @@ def check(name: str, plan: Plan, golden: Golden, torch_planner: TorchPlanner) ->
             if not is_tie(torch_planner, tick, answer, int(row)):
                 raise ParityError(
                     f"{name}: expected the plan's mean within {BOUND:g} of PyTorch's, got "
-                    f"{apart[row]:.3g} at decision {index}, robot {row}; nothing was exported: "
-                    "this is a fault of the export or of onnxruntime, please report it"
+                    f"{apart[row]:.3g} at decision {index}, robot {row}, whose return is "
+                    f"{tick.expected.value[row]:.4g}; nothing was exported. Returns of many hundreds "
+                    "are too coarse for fp32: scale the reward down; else please report it"
                 )
         tied.append(beyond)
     parity = Parity(
