@@ -21,7 +21,8 @@ from wmrobot.export.record import Recording, TorchPlanner, record
 from wmrobot.export.stages import make_stages
 from wmrobot.plan.planner import make_rules
 from wmrobot.runtime.bundle import GOLDEN, KIND, PARITY, SCHEMA, Bundle
-from wmrobot.runtime.description import FILE, Description, read_description
+from wmrobot.runtime.description import Description
+from wmrobot.runtime.document import FILE, read_description
 from wmrobot.runtime.golden import compare, dump
 from wmrobot.runtime.planner import Planner
 from wmrobot.runtime.signatures import BEGIN, PLANNER, POLICY, signatures

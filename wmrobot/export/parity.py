@@ -95,8 +95,8 @@ def check(name: str, plan: Plan, golden: Golden, torch_planner: TorchPlanner) ->
                 raise ParityError(
                     f"{name}: expected the plan's mean within {BOUND:g} of PyTorch's, got "
                     f"{apart[row]:.3g} at decision {index}, robot {row}, whose return is "
-                    f"{tick.expected.value[row]:.4g}; nothing was exported. Returns of many hundreds "
-                    "are too coarse for fp32: scale the reward down; else please report it"
+                    f"{tick.expected.value[row]:.4g}; nothing was exported. Returns of many "
+                    "hundreds are too coarse for fp32: scale the reward down; else please report it"
                 )
         tied.append(beyond)
     parity = Parity(

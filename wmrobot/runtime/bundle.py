@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmrobot.runtime.description import FILE, Description, read_description
+from wmrobot.runtime.description import Description
+from wmrobot.runtime.document import FILE, read_description
 from wmrobot.runtime.errors import BundleError
 from wmrobot.runtime.fields import parse_json
 from wmrobot.runtime.onnx_check import check_onnx
