@@ -22,6 +22,7 @@ PLAIN: Mapping[str, Any] = {
     "profile": None,
     "device": "cpu",
     "threads": 1,
+    "compile": False,  # also in runs that have many decisions ahead and are broken off
     "model": {
         "latent_dim": 16, "mlp_dim": 16, "enc_dim": 16, "num_channels": 4, "num_q": 2,
         "num_bins": 11, "dropout": 0.1,
