@@ -7,10 +7,10 @@ sensors, sets motors, and no more. Axis letters: R sensors, A actuators, H decis
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -170,9 +170,11 @@ class Robot(ABC):
         sensors: R names of what it measures.
         actuators: A names of what it sets.
         control_dt: Time between two ticks [s].
+        mjcf_sha256: Of a simulated robot's compiled model.
     """
 
     name: str = "robot"
+    mjcf_sha256: str | None = None
     joints: Sequence[str]
     sensors: Sequence[str]
     actuators: Sequence[str]
@@ -200,9 +202,21 @@ class Robot(ABC):
         """Prepare an episode, motors at zero; may take its time. `seed` is for simulations."""
         del seed
 
+    def tick(self, due_ns: int) -> None:
+        """Called at every tick, before `read`; for robots that want to know the time.
+
+        Args:
+            due_ns: When the tick was due, by `time.monotonic_ns` [ns].
+        """
+        del due_ns
+
     def outcome(self) -> Outcome:
         """How the decision went that ended with the last `read`."""
         return NO_OUTCOME
+
+    def status(self) -> Mapping[str, Any]:
+        """What else to tell in reports."""
+        return {}
 
 
 def as_vector(values: npt.ArrayLike, size: int, what: str) -> FloatArray:

@@ -24,6 +24,7 @@ except ModuleNotFoundError:
     ) from None
 
 MAGIC, VERSION = b"WMRD", 1
+KIND_AT, GREETING = 5, 1
 HEADER = struct.Struct("<4sBBHQQ")
 LARGEST_DATAGRAM = 32 * 1024
 """[bytes] a robot with a thousand sensors can still say what they are called"""
@@ -73,6 +74,11 @@ def decode(data: Buffer, sizes: Sizes | None = None) -> Packet | str:
     kind, session, sequence = header
     message = _read_message(kind, data, sizes)
     return message if isinstance(message, str) else Packet(session, sequence, message)
+
+
+def is_greeting(data: Buffer) -> bool:
+    """Whether a datagram claims to ask for a session."""
+    return len(data) > KIND_AT and data[KIND_AT] == GREETING
 
 
 class Session:

@@ -1,0 +1,88 @@
+"""A UDP socket that never blocks, and never raises for what others do."""
+
+import ipaddress
+import select
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+from wmrobot.runtime.errors import RobotError
+
+LOOPBACK = "127.0.0.1"
+MOST_AT_ONCE = 128
+"""Datagrams taken at one waking, so that a flood of them cannot hold up what is due."""
+BUFFER_BYTES = 4 * 2**20
+Address = tuple[str, int]
+
+
+class Port:
+    """A UDP socket.
+
+    Args:
+        host: Address to bind to; anything but loopback is said on stderr.
+        port: Number of the port; 0 picks one.
+
+    Raises:
+        RobotError: It cannot be bound.
+    """
+
+    def __init__(self, host: str = LOOPBACK, port: int = 0) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # The kernel grants less where it must: a larger buffer only outlasts a longer flood.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        self._socket.setblocking(False)
+        try:
+            self._socket.bind((host, port))
+        except (OSError, OverflowError) as error:
+            self._socket.close()
+            raise RobotError(f"{host}:{port}: expected a free port to bind ({error})") from None
+        self.address: Address = self._socket.getsockname()
+        if not is_loopback(host):
+            sys.stderr.write(f"listening on {host}:{self.address[1]}, beyond this machine\n")
+        self._buffer = memoryview(bytearray(2**16))
+        self.unsent = 0
+
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._socket.fileno()
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send one datagram; what the network does not take is counted in `unsent`."""
+        try:
+            self._socket.sendto(data, address)
+        except OSError:
+            self.unsent += 1
+
+    def receive(self) -> tuple[memoryview, Address] | None:
+        """One datagram and who sent it, None if there is none. Valid until the next call."""
+        try:
+            size, address = self._socket.recvfrom_into(self._buffer)
+        except OSError:
+            return None
+        return self._buffer[:size], address
+
+    def next_ns(self) -> int | None:
+        """When something will be to receive that has not come over the network; None for never."""
+        return None
+
+    def close(self) -> None:
+        """Free the socket."""
+        self._socket.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address stays within this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def wait(ports: Sequence[Port], until_ns: int) -> None:
+    """Sleep until something can be received, or until a time of `time.monotonic_ns`."""
+    for port in ports:
+        if (due := port.next_ns()) is not None:
+            until_ns = min(until_ns, due)
+    # Not a poll: that counts in whole milliseconds.
+    select.select(ports, [], [], max(until_ns - time.monotonic_ns(), 0) * 1e-9)

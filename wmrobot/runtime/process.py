@@ -1,0 +1,54 @@
+"""How a process of the real-time loop begins, waits and ends."""
+
+import contextlib
+import gc
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def until_terminated() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into an orderly end: `finally` clauses run, so that motors stop."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def quiet_collector() -> Iterator[None]:
+    """Keep Python's collector of reference cycles from pausing a tick. The loops make no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+class Idle:
+    """Tells when nobody has been there for too long: a process that was forgotten ends itself.
+
+    Args:
+        after_s: Patience [s]; 0 is endless.
+    """
+
+    def __init__(self, after_s: float) -> None:
+        self._after_ns = int(after_s * 1e9)
+        self._began_ns = time.monotonic_ns()
+
+    def is_over(self, heard_ns: int) -> bool:
+        """Whether it is time to leave, when somebody was last heard at `heard_ns`."""
+        if not self._after_ns:
+            return False
+        return time.monotonic_ns() - max(heard_ns, self._began_ns) > self._after_ns

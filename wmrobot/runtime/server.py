@@ -1,0 +1,246 @@
+"""A robot's own loop: readings out at every tick, commands in, and a stop when they stay away.
+
+    serve(MyRobot(), port=7000)
+
+Ticks are at absolute times. Between them the loop sleeps until a datagram comes, or a command is
+due. The watchdog is the robot's own: it does not rely on whoever commands it.
+"""
+
+import gc
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wmrobot.runtime.arrays import FloatArray
+from wmrobot.runtime.errors import RobotError
+from wmrobot.runtime.greeting import Reception
+from wmrobot.runtime.lateness import Lateness
+from wmrobot.runtime.messages import (
+    Bye,
+    Clear,
+    EmergencyStop,
+    Heartbeat,
+    Hello,
+    Message,
+    Reset,
+    Status,
+    Stop,
+)
+from wmrobot.runtime.motors import Motors
+from wmrobot.runtime.port import LOOPBACK, MOST_AT_ONCE, Port, wait
+from wmrobot.runtime.process import Idle, quiet_collector, until_terminated
+from wmrobot.runtime.robot import (
+    NO_OUTCOME,
+    Command,
+    Outcome,
+    Phase,
+    Reading,
+    Robot,
+    RobotDescription,
+    Rung,
+    as_vector,
+)
+
+STATUS_NS = 1_000_000_000
+TAKES = (Command, Heartbeat, Reset, Stop, EmergencyStop, Clear)
+
+
+def serve(robot: Robot, *, host: str = LOOPBACK, port: int = 0) -> None:
+    """Run a robot until the process is interrupted or terminated; its motors are stopped then.
+
+    Args:
+        robot: What to run.
+        host: Address to listen at; by default nobody outside this machine is heard.
+        port: Number of the UDP port; 0 picks one, which is told on stdout.
+    """
+    opened = Port(host, port)
+    sys.stdout.write(f'{{"ready": true, "port": {opened.address[1]}}}\n')
+    sys.stdout.flush()
+    try:
+        with until_terminated():
+            Server(robot, opened).run()
+    finally:
+        opened.close()
+
+
+def describe(robot: Robot, *, lockstep: bool = False) -> RobotDescription:
+    """What a robot says of itself.
+
+    Raises:
+        RobotError: It lacks names, or its `control_dt` is no positive number.
+    """
+    for what in ("sensors", "joints", "actuators"):
+        names = getattr(robot, what, None)
+        if names is None or isinstance(names, str) or not all(isinstance(n, str) for n in names):
+            raise RobotError(f"robot.{what}: expected a list of names, got {names!r}")
+    control_dt = getattr(robot, "control_dt", None)
+    if not isinstance(control_dt, float) or not 0 < control_dt < float("inf"):
+        raise RobotError(f"robot.control_dt: expected seconds above 0, got {control_dt!r}")
+    return RobotDescription(
+        name=robot.name,
+        sensors=tuple(robot.sensors),
+        joints=tuple(robot.joints),
+        actuators=tuple(robot.actuators),
+        control_dt=control_dt,
+        lockstep=lockstep,
+        mjcf_sha256=robot.mjcf_sha256,
+    )
+
+
+class Server:
+    """Runs one robot in real time.
+
+    Args:
+        robot: What to run.
+        port: To talk through.
+        clock: The robot's clock [ns].
+    """
+
+    def __init__(
+        self, robot: Robot, port: Port, *, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self.robot, self.port, self.clock = robot, port, clock
+        self.description = describe(robot)
+        self.reception = Reception(port, self.description, TAKES, clock)
+        self.lateness = Lateness()
+        self._dt = round(robot.control_dt * 1e9)
+        self.motors = Motors(robot, self._dt)
+        self._due = clock() + self._dt
+        self._sequence = self._episode = self._decision = self._skipped = 0
+        self._unread = 0
+        self._first = 0  # sequence of the episode's first reading
+        self._told_ns = clock()
+
+    def run(self, idle: Idle | None = None) -> None:
+        """Serve until the process ends; the motors are stopped on the way out, whatever happens.
+
+        Args:
+            idle: Returns when nobody has been there for too long; None serves forever.
+        """
+        try:
+            with quiet_collector():
+                self._due = self.clock() + self._dt
+                while idle is None or not idle.is_over(self.reception.heard_ns):
+                    wait([self.port], self.step())
+        finally:
+            self.robot.stop()
+
+    def step(self) -> int:
+        """Do all that is due; returns when to look again at the latest [ns]."""
+        for _ in range(MOST_AT_ONCE):
+            if (received := self.port.receive()) is None:
+                break
+            message = self.reception.take(*received)
+            if message is not None:
+                self._take(message)
+        now = self.clock()
+        self.motors.advance(now)
+        if now >= self._due:
+            self._tick(now)
+        due = self.motors.next_ns
+        return self._due if due is None else min(self._due, due)
+
+    def _take(self, message: Message) -> None:
+        """Do what a message says."""
+        match message:
+            case Hello():
+                self.motors.halt(Phase.IDLE, "greeted")
+                self.motors.is_latched = False
+                self.motors.ticks[:] = 0
+            case Bye():
+                self.motors.halt(Phase.IDLE, "left")
+            case Command():
+                if self._first <= message.made_from <= self._sequence:
+                    self.motors.take(message, self.clock())
+                else:
+                    self.motors.refused["other_episode"] += 1
+            case Heartbeat():
+                self.motors.feed(self.clock())
+            case Reset():
+                if message.episode == self._episode + 1 and not self.motors.is_latched:
+                    self._reset(message.seed)
+            case Stop():
+                self.motors.halt(Phase.STOPPED, message.reason or "asked to")
+            case EmergencyStop():
+                self.motors.is_latched = True
+                self.motors.halt(Phase.STOPPED, message.reason or "emergency")
+            case Clear():
+                self.motors.is_latched = False
+
+    def _reset(self, seed: int | None) -> None:
+        self.robot.stop()
+        self.robot.reset(seed)
+        self.motors.ready()
+        gc.collect()  # the only time at which nobody waits
+        self._episode += 1
+        self._decision = 0
+        self._first = self._sequence + 1
+        self._due = self.clock()
+
+    def _tick(self, now: int) -> None:
+        """Measure, count, tell."""
+        self.lateness.add((now - self._due) * 1e-9)
+        missed = (now - self._due) // self._dt  # what was slept through cannot be told any more
+        due = self._due + missed * self._dt
+        self._due = due + self._dt
+        self._skipped += missed
+        self._sequence += 1 + missed
+        motors, outcome = self.motors, NO_OUTCOME
+        was_running, begins = motors.phase == Phase.RUNNING, motors.can_begin(now)
+        self.robot.tick(due)
+        sensors = self._read()
+        if was_running:
+            self._decision += 1 + missed
+            outcome = self.robot.outcome()
+            if outcome.terminated or outcome.truncated:
+                motors.halt(Phase.ENDED, "episode_ended")
+            motors.count(due, missed)
+        elif begins:
+            motors.begin(now)
+            motors.count(due, 0)
+        if sensors is not None:
+            self.reception.send(self._reading(due, sensors, outcome))
+        if now - self._told_ns >= STATUS_NS or (was_running and motors.phase == Phase.ENDED):
+            self._told_ns = now
+            self.reception.send(Status(source="robot", values=self.status()))
+
+    def _read(self) -> FloatArray | None:
+        """What the sensors tell; nothing where it is not finite: then the planner hears nothing."""
+        try:
+            return as_vector(self.robot.read(), len(self.description.sensors), "robot.read()")
+        except ValueError:
+            self._unread += 1
+            return None
+
+    def _reading(self, due: int, sensors: FloatArray, outcome: Outcome) -> Reading:
+        motors = self.motors
+        return Reading(
+            sequence=self._sequence,
+            time_ns=due,
+            sensors=sensors,
+            command=motors.command,
+            applied=motors.applied,
+            received=motors.received,
+            received_ns=motors.received_ns,
+            phase=motors.phase,
+            episode=self._episode,
+            decision=self._decision,
+            ticks=tuple(map(int, motors.ticks)),
+            outcome=outcome,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Counters for reports."""
+        return {
+            "phase": self.motors.phase.name,
+            "episode": self._episode,
+            "ticks": {rung.name: int(self.motors.ticks[rung]) for rung in Rung},
+            "skipped_ticks": self._skipped,
+            "unreadable": self._unread,
+            "lateness_s": self.lateness.summary(),
+            "dropped": dict(self.reception.dropped),
+            "refused": dict(self.motors.refused),
+            "stops": dict(self.motors.stops),
+            **self.robot.status(),
+        }

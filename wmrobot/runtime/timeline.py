@@ -1,0 +1,101 @@
+"""What a robot's motors do when: commands sorted by the time at which they take effect."""
+
+from typing import NamedTuple
+
+from wmrobot.runtime.arrays import FloatArray
+from wmrobot.runtime.robot import Command, Rung
+
+FURTHEST_NS = 1_000_000_000
+"""[ns] a command for later than this from now is not taken"""
+PATIENCE = 1.25
+"""A command is in effect for one `control_dt`, and a little more before it counts as held."""
+
+
+class Entry(NamedTuple):
+    """One action.
+
+    Attributes:
+        when_ns: When it takes effect, by the robot's clock [ns].
+        action: (A,) in [-1, 1].
+        rung: Where it comes from.
+        sequence: Number of the command that it came with.
+    """
+
+    when_ns: int
+    action: FloatArray
+    rung: Rung
+    sequence: int
+
+
+class Timeline:
+    """Actions to come, and the one in effect.
+
+    Args:
+        control_dt_ns: Time between two decisions [ns].
+    """
+
+    def __init__(self, control_dt_ns: int) -> None:
+        self._dt = control_dt_ns
+        self._pending: list[Entry] = []
+        self._current: Entry | None = None
+
+    @property
+    def current(self) -> Entry | None:
+        """What is in effect."""
+        return self._current
+
+    @property
+    def next_ns(self) -> int | None:
+        """When the next action takes effect [ns]; None if none is to come."""
+        return self._pending[0].when_ns if self._pending else None
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._pending, self._current = [], None
+
+    def add(self, command: Command, now_ns: int) -> str | None:
+        """Take a command: it replaces what was to come from its time on.
+
+        Args:
+            command: With `when_ns` 0 for at once.
+            now_ns: When it arrived [ns].
+
+        Returns:
+            Why it was not taken, in a word; None if it was.
+        """
+        begin = command.when_ns or now_ns
+        if begin > now_ns + FURTHEST_NS:
+            return "early"
+        rungs = [command.rung] * len(command.actions)
+        if command.rung == Rung.FRESH:
+            rungs[1:] = [Rung.SHIFTED] * (len(rungs) - 1)
+        entries = [
+            Entry(begin + i * self._dt, action, rung, command.sequence)
+            for i, (action, rung) in enumerate(zip(command.actions, rungs, strict=True))
+            if begin + (i + 1) * self._dt > now_ns
+        ]
+        if not entries:
+            return "stale"
+        self._pending = [entry for entry in self._pending if entry.when_ns < begin] + entries
+        return None
+
+    def advance(self, now_ns: int) -> Entry | None:
+        """Bring into effect what is due; returns it if it is new, the newest if there are several.
+
+        An action that arrived after its time takes effect now, but keeps its time: whether a tick
+        had it in time is judged by that.
+        """
+        due = None
+        while self._pending and self._pending[0].when_ns <= now_ns:
+            due = self._pending.pop(0)
+        if due is not None:
+            self._current = due
+        return due
+
+    def rung_at(self, tick_ns: int) -> Rung:
+        """What a tick has to go by: an action that should have been followed by another is held."""
+        if self._current is None:
+            return Rung.STOP
+        if tick_ns >= self._current.when_ns + PATIENCE * self._dt:
+            return Rung.HOLD
+        return self._current.rung
