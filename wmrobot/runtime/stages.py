@@ -98,12 +98,12 @@ class Stages:
         feed = {"z": z, "noise_prior": noise.prior, "noise_terminal": terminal}
         return self._graphs[PROPOSE](feed)
 
-    def begin(self, previous: Previous) -> Found:
-        """Where the search starts: the last plan one decision later, or zero."""
+    def begin(self, previous: Previous, decisions: int = 1) -> Found:
+        """Where the search starts: the last plan so many decisions later, or zero."""
         sizes = self.description.search
         valid, zero = previous.valid[:, None, None], np.float32(0)
-        mean = np.where(valid, _shift(previous.mean), zero)
-        kept = np.where(valid[..., None], _shift(previous.elites), zero)
+        mean = np.where(valid, _shift(previous.mean, decisions), zero)
+        kept = np.where(valid[..., None], _shift(previous.elites, decisions), zero)
         batch = len(mean)
         return Found(
             mean=mean,
@@ -163,6 +163,9 @@ class Stages:
         return self.choose(found)
 
 
-def _shift(sequence: FloatArray) -> FloatArray:
-    """The same actions (..., H, A) one decision later; the last one is unknown and zero."""
-    return np.concatenate([sequence[..., 1:, :], np.zeros_like(sequence[..., :1, :])], axis=-2)
+def _shift(sequence: FloatArray, decisions: int) -> FloatArray:
+    """The same actions (..., H, A) so many decisions later; what comes after them is zero."""
+    shifted = np.zeros_like(sequence)
+    if (left := sequence.shape[-2] - decisions) > 0:
+        shifted[..., :left, :] = sequence[..., decisions:, :]
+    return shifted

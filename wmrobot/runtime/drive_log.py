@@ -1,0 +1,184 @@
+"""What a drive amounts to, in memory that does not grow: counts, histograms, sums."""
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wmrobot.runtime.deadline import DeadlinePlanner, Decision
+from wmrobot.runtime.lateness import Lateness
+from wmrobot.runtime.messages import Status
+from wmrobot.runtime.quiet import resident_mib
+from wmrobot.runtime.robot import Command, Phase, Reading, Rung
+
+MOST_EPISODES, MOST_MEMORY_SAMPLES = 4096, 4096
+MEMORY_EVERY_NS = 10_000_000_000
+TAKEN = ("encode", "step", "propose", "refine", "choose", "total")
+
+
+class Episode(NamedTuple):
+    """One episode as the readings told it.
+
+    Attributes:
+        number: Of the robot's reset.
+        total: Sum of the rewards that were told.
+        decisions: Of the episode.
+        untold: Decisions whose reading was lost, with their reward.
+        success: Whether the task called it one in the end.
+        over: Whether it came to its end.
+    """
+
+    number: int
+    total: float = 0.0
+    decisions: int = 0
+    untold: int = 0
+    success: bool = False
+    over: bool = False
+
+
+class Motion:
+    """How smoothly the motors were driven: differences of the actions of successive ticks."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[int, np.ndarray]] = deque(maxlen=3)
+        self._sums, self._counts = [0.0, 0.0], [0, 0]
+
+    def add(self, sequence: int, action: np.ndarray) -> None:
+        """Take the action (A,) of a tick."""
+        if self._last and sequence != self._last[-1][0] + 1:
+            self._last.clear()
+        self._last.append((sequence, action))
+        for order in (1, 2):
+            if len(self._last) > order:
+                values = np.stack([value for _, value in self._last][-order - 1 :])
+                self._sums[order - 1] += float(np.abs(np.diff(values, order, axis=0)).mean())
+                self._counts[order - 1] += 1
+
+    def summary(self, control_dt: float) -> dict[str, float | None]:
+        """Mean size of the actions' first difference [1/s] and of their second [1/s^2]."""
+        rate, jerk = (
+            total / count / control_dt**order if count else None
+            for order, (total, count) in enumerate(zip(self._sums, self._counts, strict=True), 1)
+        )
+        return {"action_rate_per_s": rate, "action_jerk_per_s2": jerk}
+
+
+class DriveLog:
+    """Told of every reading and decision of a drive."""
+
+    def __init__(self) -> None:
+        self.age, self.round_trip, self.command = Lateness(), Lateness(), Lateness()
+        self.taken: Mapping[str, Lateness] = {name: Lateness() for name in TAKEN}
+        self.iterations: Counter[int] = Counter()
+        self.leads: Counter[int] = Counter()
+        self.sent: Counter[str] = Counter()
+        self.in_time = self.late = self.unusable = self.lost = self.readings = 0
+        self.episodes: deque[Episode] = deque(maxlen=MOST_EPISODES)
+        self.episodes_begun = 0
+        self.motion = Motion()
+        self.statuses: dict[str, Mapping[str, Any]] = {}
+        self.memory: deque[tuple[float, float]] = deque(maxlen=MOST_MEMORY_SAMPLES)
+        self.first: Reading | None = None
+        self.newest: Reading | None = None
+        self._whens: deque[Command] = deque(maxlen=64)
+        self._waiting_for: set[str] = set()
+        self._began_ns = self._memory_ns = time.monotonic_ns()
+
+    @property
+    def ticks(self) -> dict[str, int]:
+        """The robot's own count of running ticks by rung."""
+        counts = (0,) * len(Rung) if self.newest is None else self.newest.ticks
+        return {rung.name.lower(): counts[rung] for rung in Rung}
+
+    @property
+    def misses(self) -> int:
+        """Running ticks at which the robot had no fresh plan."""
+        return 0 if self.newest is None else self.newest.misses
+
+    @property
+    def robot_seconds(self) -> float:
+        """Time between the first running tick and the newest reading, by the robot's clock [s]."""
+        if self.first is None or self.newest is None:
+            return 0.0
+        return (self.newest.time_ns - self.first.time_ns) * 1e-9
+
+    def reading(self, reading: Reading, arrived_ns: int, planner: DeadlinePlanner) -> None:
+        """A reading has come."""
+        last, self.newest = self.newest, reading
+        self.readings += 1
+        self.age.add((arrived_ns - planner.time.here(reading.time_ns)) * 1e-9)
+        if last is not None:
+            self.lost += max(reading.sequence - last.sequence - 1, 0)
+            if reading.received != last.received:
+                self._arrived(reading, planner)
+        self._follow(reading, last)
+        if arrived_ns >= self._memory_ns:
+            self.memory.append(((arrived_ns - self._began_ns) * 1e-9, resident_mib()))
+            self._memory_ns = arrived_ns + MEMORY_EVERY_NS
+
+    def decision(self, reading: Reading, decision: Decision, sent_ns: int) -> None:
+        """A reading has been reacted to."""
+        command = decision.command
+        self.sent["none" if command is None else command.rung.name.lower()] += 1
+        if command is not None:
+            self._whens.append(command)
+        if reading.phase is not Phase.RUNNING:
+            return
+        for name, taken_ns in decision.taken_ns.items():
+            self.taken[name].add(taken_ns * 1e-9)
+        self.leads[decision.lead] += 1
+        self.iterations[decision.iterations] += 1
+        if sent_ns <= decision.due_ns:
+            self.in_time += 1
+        else:
+            self.late += 1
+
+    def status(self, status: Status) -> None:
+        """The guard or the robot has told how it is doing."""
+        self.statuses[status.source] = dict(status.values)
+        self._waiting_for.discard(status.source)
+
+    def farewell(self) -> None:
+        """From now on, wait for one more status of each."""
+        self._waiting_for = set(self.statuses)
+
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether everybody has told a status since `farewell`."""
+        return not self._waiting_for
+
+    def _arrived(self, reading: Reading, planner: DeadlinePlanner) -> None:
+        """A command has arrived at the robot: how long that took, and how late it was."""
+        if len(planner.time.round_trip):
+            self.round_trip.add(planner.time.round_trip.newest * 1e-9)
+        for command in self._whens:
+            if command.sequence == reading.received:
+                self.command.add((reading.received_ns - command.when_ns) * 1e-9)
+
+    def _follow(self, reading: Reading, last: Reading | None) -> None:
+        """Episodes, rewards and actions."""
+        is_new = not self.episodes or self.episodes[-1].number != reading.episode
+        if is_new and reading.phase is Phase.READY:
+            self.episodes_begun += 1
+            self.episodes.append(Episode(reading.episode))
+        if is_new or reading.phase not in (Phase.RUNNING, Phase.ENDED):
+            return
+        if self.first is None:
+            self.first = reading
+        episode = self.episodes[-1]
+        if episode.over:
+            return
+        outcome = reading.outcome
+        gap = 0 if last is None else reading.decision - max(episode.decisions, 0) - 1
+        self.episodes[-1] = episode._replace(
+            total=episode.total + (outcome.reward if math.isfinite(outcome.reward) else 0.0),
+            decisions=reading.decision,
+            untold=episode.untold + max(gap, 0),
+            success=outcome.success,
+            over=reading.phase is Phase.ENDED,
+        )
+        if reading.phase is Phase.RUNNING:
+            self.motion.add(reading.sequence, reading.command)

@@ -1,0 +1,225 @@
+"""Drives a robot: takes readings, sends commands, begins and ends episodes. One thread."""
+
+import time
+from dataclasses import dataclass
+
+from wmrobot.runtime.arrays import FloatArray
+from wmrobot.runtime.deadline import DeadlinePlanner, Decision
+from wmrobot.runtime.drive_log import DriveLog
+from wmrobot.runtime.errors import ObservationError, RobotError
+from wmrobot.runtime.flight import Recorder
+from wmrobot.runtime.greeting import greet
+from wmrobot.runtime.messages import Bye, Heartbeat, Message, Reset, Status, Stop
+from wmrobot.runtime.port import MOST_AT_ONCE, Address, wait
+from wmrobot.runtime.quiet import tidy
+from wmrobot.runtime.robot import Command, Phase, Reading
+from wmrobot.runtime.stamped import StampedPort
+
+TAKES = (Reading, Status)
+HEARTBEAT_NS = 20_000_000
+SILENCE_NS = 2_000_000_000
+FAREWELL_NS = 500_000_000
+REPEAT_NS = 300_000_000
+SECOND = 1_000_000_000
+COUNTED = (Phase.READY, Phase.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """When a drive is over.
+
+    Attributes:
+        seconds: After so long; None never.
+        episodes: After so many; None never.
+        seed: Of a simulated robot's first episode; it rises by one for each.
+        restart: Go on with a new episode after a stop for safety.
+    """
+
+    seconds: float | None = None
+    episodes: int | None = None
+    seed: int = 0
+    restart: bool = False
+
+
+class Driver:
+    """One drive.
+
+    Args:
+        address: Of the guard, or of a robot that waits (lock-step).
+        planner: Who plans.
+        log: Is told of all that happens.
+        recorder: Is told of every decision; None where nothing is to be recorded.
+
+    Raises:
+        RobotError: Nobody answers, or the robot is not the planner's.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        planner: DeadlinePlanner,
+        log: DriveLog,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.planner, self.log, self._recorder = planner, log, recorder
+        self._port, self._address = StampedPort(), address
+        try:
+            self._session, self.robot = greet(self._port, address, TAKES)
+            self._check()
+        except BaseException:
+            self._port.close()
+            raise
+        self.why_over: str | None = None
+        self._sent_ns = self._heard_ns = self._asked_ns = time.monotonic_ns()
+        self._began_ns: int | None = None
+        self._last_sent: Message | None = None
+        self._newest: tuple[Reading, FloatArray, int] | None = None
+        self._decided = -1  # sequence of the newest reading that was planned from
+
+    def ask_to_end(self, why: str) -> None:
+        """End soon; may be called by a signal handler."""
+        self.why_over = self.why_over or why
+
+    def run(self, goal: Goal) -> None:
+        """Drive until the goal is reached, and say goodbye.
+
+        Raises:
+            RobotError: The robot is silent.
+        """
+        self._heard_ns = time.monotonic_ns()
+        try:
+            while self.why_over is None:
+                wait([self._port], self._sent_ns + HEARTBEAT_NS)
+                fresh = self._take_all()
+                if fresh is not None:
+                    self._react(*fresh, goal)
+                else:
+                    self._keep_alive()
+        finally:
+            self._say_goodbye()
+            self._port.close()
+
+    def _check(self) -> None:
+        """Refuse a robot that the planner was not made for."""
+        description, robot = self.planner.description, self.robot
+        description.check_robot(robot.joints or None, robot.control_dt)
+        names = self.planner.sensors
+        for what, told, expected in (
+            ("sensors", robot.sensors, names),
+            ("actuators", robot.actuators, tuple(term.name for term in description.actions)),
+        ):
+            if tuple(told) != tuple(expected):
+                raise RobotError(
+                    f"{what}: the planner was made for {list(expected)}, the robot has "
+                    f"{list(told)}; bring them into that order, or export for this robot"
+                )
+        if robot.lockstep != self.planner.cfg.lockstep:
+            raise RobotError(
+                "robot: expected one that keeps time, got one that waits for commands (lock-step)"
+                if robot.lockstep
+                else "robot: expected one that waits for commands, got one that keeps time"
+            )
+
+    def _take_all(self) -> tuple[Reading, FloatArray, int] | None:
+        """Take all that has come; the newest reading that has not been reacted to, if any."""
+        for _ in range(MOST_AT_ONCE):
+            if (received := self._port.receive()) is None:
+                break
+            if received[1] != self._address:
+                continue
+            message = self._session.unpack(received[0])
+            if isinstance(message, Status):
+                self.log.status(message)
+            elif isinstance(message, Reading):
+                self._hear(message, self._port.arrived_ns)
+        newest, self._newest = self._newest, None
+        return newest
+
+    def _hear(self, reading: Reading, arrived_ns: int) -> None:
+        self._heard_ns = arrived_ns
+        try:
+            state = self.planner.heard(reading, arrived_ns)
+        except ObservationError:
+            self.log.unusable += 1
+            return
+        self.log.reading(reading, arrived_ns, self.planner)
+        self._newest = reading, state, arrived_ns
+
+    def _react(self, reading: Reading, state: FloatArray, arrived_ns: int, goal: Goal) -> None:
+        if reading.phase in COUNTED:
+            self._asked_ns = 0
+            decision = self.planner.decide(reading, state, arrived_ns)
+            if decision.command is not None:
+                self._send_command(decision.command)
+            self._settle(reading, decision, arrived_ns)
+        if reading.phase is Phase.RUNNING and self._began_ns is None:
+            self._began_ns = arrived_ns
+        self._move_on(reading, goal)
+
+    def _settle(self, reading: Reading, decision: Decision, arrived_ns: int) -> None:
+        """After a command has left: what would have held it up before."""
+        self.log.decision(reading, decision, self._sent_ns)
+        if self._recorder is not None:
+            self._recorder.add(reading, decision, arrived_ns, self._sent_ns)
+        self.planner.prepare()
+        if reading.sequence % 16 == 0:
+            tidy(arrived_ns + self.planner.control_dt_ns)
+
+    def _move_on(self, reading: Reading, goal: Goal) -> None:
+        """Begin the next episode, or end the drive."""
+        now = time.monotonic_ns()
+        began_ns = self._began_ns or now
+        if goal.seconds is not None and now - began_ns >= goal.seconds * SECOND:
+            self.why_over = "time"
+            return
+        if reading.phase in COUNTED or now - self._asked_ns < REPEAT_NS:
+            return
+        if (
+            reading.phase is Phase.STOPPED
+            and reading.episode
+            and self._began_ns
+            and not goal.restart
+        ):
+            self.why_over = "safety"
+            return
+        begun = self.log.episodes_begun
+        if goal.episodes is not None and begun >= goal.episodes:
+            self.why_over = "episodes"
+            return
+        self._asked_ns = now
+        self._send(Reset(episode=reading.episode + 1, seed=goal.seed + begun))
+
+    def _keep_alive(self) -> None:
+        now = time.monotonic_ns()
+        if now - self._heard_ns > SILENCE_NS:
+            raise RobotError(
+                f"{self._address[0]}:{self._address[1]}: expected a reading every "
+                f"{self.robot.control_dt:g} s, got none for {SILENCE_NS / SECOND:g} s; "
+                "is the robot still running?"
+            )
+        if self.robot.lockstep and self._last_sent is not None:
+            if now - self._heard_ns > REPEAT_NS / 3:  # a datagram was lost
+                self._send(self._last_sent)
+        elif now - self._sent_ns >= HEARTBEAT_NS:
+            self._send(Heartbeat())
+
+    def _send_command(self, command: Command) -> None:
+        self._send(command)
+        self._last_sent = command
+        self.planner.sent(command, self._sent_ns)
+
+    def _send(self, message: Message) -> None:
+        self._port.send(self._session.pack(message), self._address)
+        self._sent_ns = time.monotonic_ns()
+
+    def _say_goodbye(self) -> None:
+        """Stop the robot, and wait for what it and the guard have to say."""
+        self._send(Stop(reason=f"drive is over: {self.why_over or 'error'}"))
+        until_ns = time.monotonic_ns() + FAREWELL_NS
+        self.log.farewell()
+        while not self.log.said_goodbye and time.monotonic_ns() < until_ns:
+            wait([self._port], min(self._sent_ns + HEARTBEAT_NS, until_ns))
+            self._take_all()
+            if time.monotonic_ns() - self._sent_ns >= HEARTBEAT_NS:
+                self._send(Heartbeat())
+        self._send(Bye())

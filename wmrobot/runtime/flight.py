@@ -1,0 +1,247 @@
+"""The flight recorder: every decision with all that it was made from, written off the tick.
+
+An MCAP file, which Foxglove and others open, or an npz where the package `mcap` is missing. Both
+hold the same rows of JSON; its numbers are float32 told exactly, so that plans can be made again.
+"""
+
+import json
+import queue
+import threading
+import zipfile
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from wmrobot.runtime.deadline import Decision
+from wmrobot.runtime.errors import RobotError
+from wmrobot.runtime.robot import Reading
+
+TOPIC, ABOUT = "/drive/decision", "drive"
+WAITING = 512  # decisions that may wait to be written; what is more is counted and lost
+ROWS_IN_CHUNK = 256
+_NUMBER, _WHOLE, _TEXT = {"type": "number"}, {"type": "integer"}, {"type": "string"}
+_NUMBERS = {"type": "array", "items": _NUMBER}
+_PLAN = {"type": "array", "items": _NUMBERS}
+_KINDS: Mapping[str, Mapping[str, Any]] = {
+    "sequence time_ns arrived_ns sent_ns episode decision applied received noise_seed": _WHOLE,
+    "shift iterations lead due_ns when_ns": _WHOLE,
+    "reward value spread": _NUMBER,
+    "phase rung": _TEXT,
+    "sensors command state": _NUMBERS,
+    "committed previous plan": _PLAN,
+    "previous_elites": {"type": "array", "items": _PLAN},
+    "taken_ms": {"type": "object", "additionalProperties": _NUMBER},
+}
+SCHEMA = {
+    "type": "object",
+    "title": "wmrobot.Decision",
+    "properties": {name: kind for names, kind in _KINDS.items() for name in names.split()},
+}
+
+
+class Row(NamedTuple):
+    """One decision, as it waits to be written."""
+
+    reading: Reading
+    decision: Decision
+    arrived_ns: int
+    sent_ns: int
+
+
+class _File(Protocol):
+    def add(self, row: Row, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Recorder:
+    """Writes decisions to a file, in a thread of its own.
+
+    Args:
+        folder: Where the file goes: `flight.mcap`, or `flight.npz`.
+        about: What to remember of the drive.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
+        has_mcap = find_spec("mcap") is not None
+        self.path = folder / ("flight.mcap" if has_mcap else "flight.npz")
+        self.written = self.dropped = 0
+        self._stream: IO[bytes] = self.path.open("wb")
+        kind = _McapFile if has_mcap else _NpzFile
+        self._file: _File = kind(self._stream, about)
+        self._queue: queue.Queue[Row | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._write, name="flight recorder", daemon=True)
+        self._thread.start()
+
+    def add(self, reading: Reading, decision: Decision, arrived_ns: int, sent_ns: int) -> None:
+        """Take a decision; never waits."""
+        try:
+            self._queue.put_nowait(Row(reading, decision, arrived_ns, sent_ns))
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what waits, and finish the file."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        try:
+            while (row := self._queue.get()) is not None:
+                self._file.add(row, json.dumps(to_json(row)).encode())
+                self.written += 1
+        finally:
+            self._file.close()
+            self._stream.close()
+
+
+def to_json(row: Row) -> dict[str, Any]:
+    """A decision as one row of the file."""
+    reading, decision = row.reading, row.decision
+    start, plan, command = decision.start, decision.plan, decision.command
+    valid = bool(start.previous.valid[0])
+    return {
+        "sequence": reading.sequence,
+        "time_ns": reading.time_ns,
+        "arrived_ns": row.arrived_ns,
+        "sent_ns": row.sent_ns,
+        "phase": reading.phase.name,
+        "episode": reading.episode,
+        "decision": reading.decision,
+        "sensors": reading.sensors.tolist(),
+        "command": reading.command.tolist(),
+        "applied": reading.applied,
+        "received": reading.received,
+        "reward": reading.outcome.reward,
+        "state": start.state[0].tolist(),
+        "committed": start.committed.tolist(),
+        "noise_seed": start.noise_seed,
+        "previous": start.previous.mean[0].tolist() if valid else None,
+        "previous_elites": start.previous.elites[0].tolist() if valid else None,
+        "shift": start.decisions,
+        "iterations": decision.iterations,
+        "lead": decision.lead,
+        "due_ns": decision.due_ns,
+        "rung": "NONE" if command is None else command.rung.name,
+        "when_ns": None if command is None else command.when_ns,
+        "plan": None if plan is None else plan.mean[0].tolist(),
+        "value": None if plan is None else float(plan.value[0]),
+        "spread": None if plan is None else float(plan.spread[0]),
+        "taken_ms": {name: taken * 1e-6 for name, taken in decision.taken_ns.items()},
+    }
+
+
+def read_flight(path: Path) -> tuple[dict[str, str], Iterator[dict[str, Any]]]:
+    """What a file remembers of its drive, and its decisions in order.
+
+    Raises:
+        RobotError: It is missing, not such a file, or damaged; also while iterating.
+    """
+    if not path.is_file():
+        raise RobotError(f"{path}: expected a recorded drive (flight.mcap), found no such file")
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    if find_spec("mcap") is None:
+        raise RobotError(
+            'this needs wmrobot[drive] (mcap is not installed): pip install "wmrobot[drive]"'
+        )
+    return _read_mcap(path)
+
+
+class _McapFile:
+    def __init__(self, stream: IO[bytes], about: Mapping[str, str]) -> None:
+        from mcap.writer import Writer
+
+        self._writer = Writer(stream)
+        self._writer.start(library="wmrobot")
+        self._writer.add_metadata(ABOUT, dict(about))
+        schema = json.dumps(SCHEMA).encode()
+        schema_id = self._writer.register_schema("wmrobot.Decision", "jsonschema", schema)
+        self._channel = self._writer.register_channel(TOPIC, "json", schema_id)
+
+    def add(self, row: Row, data: bytes) -> None:
+        self._writer.add_message(
+            self._channel,
+            log_time=row.arrived_ns,
+            data=data,
+            publish_time=row.reading.time_ns,
+            sequence=row.reading.sequence % 2**32,
+        )
+
+    def close(self) -> None:
+        self._writer.finish()  # type: ignore[no-untyped-call]
+
+
+class _NpzFile:
+    """Lines of JSON in arrays of bytes, a chunk at a time: memory does not grow."""
+
+    def __init__(self, stream: IO[bytes], about: Mapping[str, str]) -> None:
+        self._zip = zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED)
+        self._lines: list[bytes] = []
+        self._chunks = 0
+        self._add("about", json.dumps(dict(about)).encode())
+
+    def add(self, row: Row, data: bytes) -> None:
+        del row
+        self._lines.append(data)
+        if len(self._lines) >= ROWS_IN_CHUNK:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._zip.close()
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._add(f"decisions_{self._chunks:06}", b"\n".join(self._lines))
+            self._chunks += 1
+            self._lines.clear()
+
+    def _add(self, name: str, data: bytes) -> None:
+        with self._zip.open(f"{name}.npy", "w") as file:
+            np.lib.format.write_array(file, np.frombuffer(data, np.uint8), allow_pickle=False)
+
+
+def _read_mcap(path: Path) -> tuple[dict[str, str], Iterator[dict[str, Any]]]:
+    from mcap.exceptions import McapError
+    from mcap.reader import make_reader
+
+    def rows() -> Iterator[dict[str, Any]]:
+        try:
+            with path.open("rb") as stream:
+                for _, _, message in make_reader(stream).iter_messages(topics=[TOPIC]):
+                    yield json.loads(message.data)
+        except (McapError, ValueError) as error:
+            raise _damaged(path, error) from None
+
+    try:
+        with path.open("rb") as stream:
+            about = {m.name: m.metadata for m in make_reader(stream).iter_metadata()}
+    except (McapError, ValueError) as error:
+        raise _damaged(path, error) from None
+    return dict(about.get(ABOUT, {})), rows()
+
+
+def _read_npz(path: Path) -> tuple[dict[str, str], Iterator[dict[str, Any]]]:
+    def rows() -> Iterator[dict[str, Any]]:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                for name in sorted(set(file.files) - {"about"}):
+                    yield from map(json.loads, file[name].tobytes().splitlines())
+        except (ValueError, OSError, zipfile.BadZipFile) as error:
+            raise _damaged(path, error) from None
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(file["about"].tobytes())
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from None
+    return about, rows()
+
+
+def _damaged(path: Path, error: Exception) -> RobotError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return RobotError(f"{path}: expected a recorded drive, got something else ({reason})")

@@ -1,0 +1,47 @@
+"""From the readings of a robot to what its planner sees, tick by tick, whatever was lost."""
+
+from wmrobot.runtime.arrays import FloatArray
+from wmrobot.runtime.description import Description
+from wmrobot.runtime.robot import Phase, Reading
+from wmrobot.runtime.sensors import StateBuilder
+
+LONGEST_GAP = 16
+"""Ticks without a reading that are bridged; no history reaches back further."""
+
+
+class Senses:
+    """Builds `state` from readings.
+
+    Args:
+        description: Of the planner.
+
+    Raises:
+        ObservationError: The planner sees no `state`; `observe` raises it for what is not finite.
+    """
+
+    def __init__(self, description: Description) -> None:
+        self._builder = StateBuilder(description)
+        self._last: Reading | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Sensors, in the order that readings have to be in."""
+        return self._builder.names
+
+    def observe(self, reading: Reading) -> FloatArray:
+        """Take a reading; returns `state` (1, O).
+
+        The command of a tick is told by that tick's reading. Where readings were lost, the last
+        measurement and command stand in for theirs.
+        """
+        last, self._last = self._last, reading
+        starts = reading.phase is not Phase.RUNNING or reading.decision == 0
+        if starts or last is None or last.episode != reading.episode:
+            self._builder.reset()
+        else:
+            missing = min(reading.sequence - last.sequence - 1, LONGEST_GAP)
+            for _ in range(missing):
+                self._builder.acted(last.command[None])
+                self._builder.observe(last.sensors[None])
+            self._builder.acted(last.command[None])
+        return self._builder.observe(reading.sensors[None])
