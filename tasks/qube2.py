@@ -56,7 +56,7 @@ class Physics(mujoco.Physics):  # type: ignore[misc]  # dm_control is not annota
     """Notes the joint angles of every physics step: encoders are read faster than one decides."""
 
     angles: Float64Array = np.zeros((0, 2))
-    """(steps, 2) arm and pole [rad], pole 0 upright, of the physics steps of the last decision."""
+    """(steps, 2) arm and pole [rad], pole 0 upright, of the physics steps not yet taken."""
 
     def step(self, nstep: int = 1) -> None:
         """Advance, noting the angles on the way."""
@@ -64,7 +64,12 @@ class Physics(mujoco.Physics):  # type: ignore[misc]  # dm_control is not annota
         for k in range(nstep):
             super().step()
             angles[k] = self.data.qpos
-        self.angles = angles
+        self.angles = np.concatenate([self.angles, angles])
+
+    def take_angles(self) -> Float64Array:
+        """`angles`, which are then forgotten: a decision may take several calls of `step`."""
+        taken, self.angles = self.angles, self.angles[:0]
+        return taken
 
 
 class SwingUp(base.Task):  # type: ignore[misc]  # dm_control is not annotated
@@ -118,12 +123,13 @@ class SwingUp(base.Task):  # type: ignore[misc]  # dm_control is not annotated
         noise = self.random.uniform(-START_SPREAD, START_SPREAD, size=(2, 2))
         physics.data.qpos[:] = np.array([0.0, math.pi]) + noise[0]
         physics.data.qvel[:] = noise[1]
+        physics.take_angles()
         self._encoders = self._read(physics.data.qpos)
         self._filter.reset(self._encoders)
         self._command = 0.0
         self._upright_decisions = 0
         self._beyond_limit = False
-        # not the suite's own: it calls `after_step`, which would read the last episode's angles
+        # not the suite's own: it calls `after_step`, which has no angles to read yet
 
     def before_step(self, action: npt.ArrayLike, physics: Physics) -> None:
         """Turn the (1,) action in [-1, 1] into the voltage at the motor, held for one decision."""
@@ -138,10 +144,11 @@ class SwingUp(base.Task):  # type: ignore[misc]  # dm_control is not annotated
 
     def after_step(self, physics: Physics) -> None:
         """Read the encoders as often as the driver would, and keep the score."""
-        for angles in self._read(physics.angles):
+        noted = physics.take_angles()
+        for angles in self._read(noted):
             self._filter.update(angles)
             self._encoders = angles
-        arm, pole = np.abs(physics.angles[:, 0]), physics.angles[:, 1]
+        arm, pole = np.abs(noted[:, 0]), noted[:, 1]
         self._beyond_limit = bool((arm > MAX_ARM_ANGLE).any())
         upright = bool((np.cos(pole) >= math.cos(SUCCESS_ANGLE)).all())
         self._upright_decisions = self._upright_decisions + 1 if upright else 0

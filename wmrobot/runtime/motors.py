@@ -55,7 +55,8 @@ class Motors:
             self.refused[reason] += 1
         else:
             self._fed_ns = now
-            self.received, self.received_ns = command.sequence, now
+            if command.sequence != self.received:  # a shifted action bears its plan's number
+                self.received, self.received_ns = command.sequence, now
 
     def feed(self, now: int) -> None:
         """Whoever commands is alive."""

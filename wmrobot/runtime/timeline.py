@@ -7,8 +7,8 @@ from wmrobot.runtime.robot import Command, Rung
 
 FURTHEST_NS = 1_000_000_000
 """[ns] a command for later than this from now is not taken"""
-PATIENCE = 1.25
-"""A command is in effect for one `control_dt`, and a little more before it counts as held."""
+ROUNDING = 1e-3
+"""Share of `control_dt` by which times may be off that were added up elsewhere."""
 
 
 class Entry(NamedTuple):
@@ -96,6 +96,6 @@ class Timeline:
         """What a tick has to go by: an action that should have been followed by another is held."""
         if self._current is None:
             return Rung.STOP
-        if tick_ns >= self._current.when_ns + PATIENCE * self._dt:
+        if tick_ns >= self._current.when_ns + (1 - ROUNDING) * self._dt:
             return Rung.HOLD
         return self._current.rung

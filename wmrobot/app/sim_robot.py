@@ -1,0 +1,122 @@
+"""The simulated robot's process: `python -m wmrobot.app.sim_robot bundle=FOLDER`.
+
+A MuJoCo simulation that keeps wall-clock time and speaks the wire that hardware would.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from wmrobot.core.errors import ConfigError, WmrobotError
+from wmrobot.envs.render import choose_backend
+from wmrobot.runtime.bundle import Bundle
+from wmrobot.runtime.errors import BundleError, RobotError
+from wmrobot.runtime.impairment import ImpairedPort, Impairment
+from wmrobot.runtime.lockstep import LockstepServer
+from wmrobot.runtime.port import LOOPBACK, Port
+from wmrobot.runtime.process import Idle, until_terminated
+from wmrobot.runtime.server import Server
+from wmrobot.runtime.words import read_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimConfig:
+    """Settings of a simulated robot; see `Perturbation` and `Impairment` for the last two groups.
+
+    Attributes:
+        bundle: Folder of a planner's bundle, whose task and model are taken.
+        task: Name of a task instead of a bundle.
+        seed: Of initial states, perturbations, noise and the network.
+        host: Address to listen at.
+        port: Number of the UDP port; 0 picks one, which is told on stdout.
+        lockstep: Wait for each command instead of keeping time; the network is then unimpaired.
+        exit_idle_s: Ends when nobody has been there for so long [s]; 0 for never.
+    """
+
+    bundle: str = ""
+    task: str = ""
+    seed: int = 0
+    host: str = LOOPBACK
+    port: int = 0
+    lockstep: bool = False
+    exit_idle_s: float = 0.0
+    mass: float = 0.0
+    friction: float = 0.0
+    gain: float = 0.0
+    noise: float = 0.0
+    obs_delay_ms: float = 0.0
+    action_delay_ms: float = 0.0
+    jitter_ms: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    stall_every_s: float = 0.0
+    stall_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if bool(self.bundle) == bool(self.task):
+            raise ConfigError("simulated robot: expected either bundle=FOLDER or task=NAME")
+
+
+def run(cfg: SimConfig) -> None:
+    """Build the robot and serve it until the process is terminated, or nobody is there.
+
+    Raises:
+        BundleError: The bundle was made for another model than the task has here.
+    """
+    choose_backend()
+    from wmrobot.app.sim_body import Perturbation, SimRobot  # imports MuJoCo
+
+    description = Bundle.read(cfg.bundle).description if cfg.bundle else None
+    robot = SimRobot(
+        cfg.task if description is None else description.task,
+        seed=cfg.seed,
+        perturbation=Perturbation(
+            mass=cfg.mass, friction=cfg.friction, gain=cfg.gain, noise=cfg.noise
+        ),
+    )
+    with closing(robot), closing(_open_port(cfg)) as port:
+        if description is not None:
+            made_for = description.document.get("mjcf_sha256")
+            if made_for != robot.mjcf_sha256:
+                raise BundleError(
+                    f"{cfg.bundle}: expected the model of {robot.name} as it is here "
+                    f"({robot.mjcf_sha256}), got a planner for {made_for}; export it again"
+                )
+        server = LockstepServer(robot, port) if cfg.lockstep else Server(robot, port)
+        sys.stdout.write(json.dumps({"ready": True, "port": port.address[1]}) + "\n")
+        sys.stdout.flush()
+        with until_terminated():
+            server.run(Idle(cfg.exit_idle_s))
+
+
+def _open_port(cfg: SimConfig) -> Port:
+    impairment = Impairment(
+        obs_delay_ms=cfg.obs_delay_ms,
+        action_delay_ms=cfg.action_delay_ms,
+        jitter_ms=cfg.jitter_ms,
+        loss=cfg.loss,
+        duplicate=cfg.duplicate,
+        reorder=cfg.reorder,
+        stall_every_s=cfg.stall_every_s,
+        stall_ms=cfg.stall_ms,
+    )
+    if cfg.lockstep or impairment == Impairment():
+        return Port(cfg.host, cfg.port)
+    return ImpairedPort(impairment, seed=cfg.seed, host=cfg.host, port=cfg.port)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a simulated robot; what a user can cure becomes one line on stderr and exit code 2."""
+    try:
+        run(read_words(SimConfig, sys.argv[1:] if words is None else words))
+    except (WmrobotError, RobotError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Settings of a process of the runtime, from words `key=value`. No files, no nesting."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from wmrobot.runtime.errors import RobotError
+
+Config = TypeVar("Config")
+YES_NO = {"true": True, "false": False}
+
+
+def read_words(config: type[Config], words: Sequence[str]) -> Config:
+    """A dataclass of text, whole numbers, numbers and flags from `key=value` words.
+
+    Raises:
+        RobotError: A key is unknown, comes twice or has no value, or a value is of another type.
+    """
+    types: dict[str, Any] = {field.name: field.type for field in fields(config)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not text:
+            raise RobotError(f"'{word}': expected key=value")
+        if key not in types:
+            near = difflib.get_close_matches(key, types, n=1)
+            hint = f"Did you mean '{near[0]}'? " if near else ""
+            raise RobotError(f"no setting named '{key}'. {hint}Known: {', '.join(types)}")
+        if key in values:
+            raise RobotError(f"{key}: expected once, got it twice")
+        values[key] = _convert(key, text, types[key])
+    return config(**values)
+
+
+def _convert(key: str, text: str, kind: Any) -> Any:
+    if kind is bool:
+        if text not in YES_NO:
+            raise RobotError(f"{key}: expected true or false, got '{text}'")
+        return YES_NO[text]
+    try:
+        return kind(text)
+    except ValueError:
+        word = {int: "a whole number", float: "a number"}[kind]
+        raise RobotError(f"{key}: expected {word}, got '{text}'") from None
