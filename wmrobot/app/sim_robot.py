@@ -16,7 +16,7 @@ from wmrobot.runtime.errors import BundleError, RobotError
 from wmrobot.runtime.impairment import ImpairedPort, Impairment
 from wmrobot.runtime.lockstep import LockstepServer
 from wmrobot.runtime.port import LOOPBACK, Port
-from wmrobot.runtime.process import Idle, until_terminated
+from wmrobot.runtime.process import Idle, raise_priority, until_terminated
 from wmrobot.runtime.server import Server
 from wmrobot.runtime.words import read_words
 
@@ -88,6 +88,7 @@ def run(cfg: SimConfig) -> None:
         server = LockstepServer(robot, port) if cfg.lockstep else Server(robot, port)
         sys.stdout.write(json.dumps({"ready": True, "port": port.address[1]}) + "\n")
         sys.stdout.flush()
+        raise_priority()
         with until_terminated():
             server.run(Idle(cfg.exit_idle_s))
 

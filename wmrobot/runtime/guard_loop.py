@@ -26,7 +26,12 @@ from wmrobot.runtime.messages import (
     Stop,
 )
 from wmrobot.runtime.port import LOOPBACK, MOST_AT_ONCE, Address, Port, is_loopback, wait
-from wmrobot.runtime.process import Idle, quiet_collector, until_terminated
+from wmrobot.runtime.process import (
+    Idle,
+    quiet_collector,
+    raise_priority,
+    until_terminated,
+)
 from wmrobot.runtime.robot import Command, Reading, RobotDescription
 from wmrobot.runtime.safety import Guard
 from wmrobot.runtime.states import Transition, as_document
@@ -224,6 +229,7 @@ def run_guard(cfg: GuardConfig) -> None:
         loop = GuardLoop(planners, to_robot, address, greeting, limits, log)
         sys.stdout.write(json.dumps({"ready": True, "port": planners.address[1]}) + "\n")
         sys.stdout.flush()
+        raise_priority()
         with until_terminated():
             loop.run(Idle(cfg.exit_idle_s))
 

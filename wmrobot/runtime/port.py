@@ -1,5 +1,6 @@
 """A UDP socket that never blocks, and never raises for what others do."""
 
+import contextlib
 import ipaddress
 import select
 import socket
@@ -12,6 +13,7 @@ from wmrobot.runtime.errors import RobotError
 LOOPBACK = "127.0.0.1"
 MOST_AT_ONCE = 128
 """Datagrams taken at one waking, so that a flood of them cannot hold up what is due."""
+SO_RCVBUFFORCE = 33  # Linux's; Python does not name it
 BUFFER_BYTES = 4 * 2**20
 Address = tuple[str, int]
 
@@ -29,8 +31,7 @@ class Port:
 
     def __init__(self, host: str = LOOPBACK, port: int = 0) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        # The kernel grants less where it must: a larger buffer only outlasts a longer flood.
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        self._enlarge_buffer()
         self._socket.setblocking(False)
         try:
             self._socket.bind((host, port))
@@ -42,6 +43,12 @@ class Port:
             sys.stderr.write(f"listening on {host}:{self.address[1]}, beyond this machine\n")
         self._buffer = memoryview(bytearray(2**16))
         self.unsent = 0
+
+    def _enlarge_buffer(self) -> None:
+        """A larger buffer outlasts a longer flood. The kernel grants less where it must."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        with contextlib.suppress(OSError):  # beyond the system's limit, for the privileged
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
 
     def fileno(self) -> int:
         """For `select`."""

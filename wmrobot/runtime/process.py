@@ -2,10 +2,14 @@
 
 import contextlib
 import gc
+import os
 import signal
 import time
 from collections.abc import Iterator
 from types import FrameType
+
+PRIORITY = -10
+"""Not a real-time class: under a flood of datagrams that would leave nothing to others."""
 
 
 @contextlib.contextmanager
@@ -34,6 +38,15 @@ def quiet_collector() -> Iterator[None]:
     finally:
         gc.enable()
         gc.unfreeze()
+
+
+def raise_priority() -> bool:
+    """Let a small, bounded loop run before others, where the system allows it; tells whether."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    except OSError:
+        return False
+    return True
 
 
 class Idle:

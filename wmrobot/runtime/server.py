@@ -29,7 +29,12 @@ from wmrobot.runtime.messages import (
 )
 from wmrobot.runtime.motors import Motors
 from wmrobot.runtime.port import LOOPBACK, MOST_AT_ONCE, Port, wait
-from wmrobot.runtime.process import Idle, quiet_collector, until_terminated
+from wmrobot.runtime.process import (
+    Idle,
+    quiet_collector,
+    raise_priority,
+    until_terminated,
+)
 from wmrobot.runtime.robot import (
     NO_OUTCOME,
     Command,
@@ -55,6 +60,7 @@ def serve(robot: Robot, *, host: str = LOOPBACK, port: int = 0) -> None:
         port: Number of the UDP port; 0 picks one, which is told on stdout.
     """
     opened = Port(host, port)
+    raise_priority()
     sys.stdout.write(f'{{"ready": true, "port": {opened.address[1]}}}\n')
     sys.stdout.flush()
     try:
