@@ -29,6 +29,7 @@ class Verb:
         examples: Command lines for its help.
         has_json: Whether it knows `--json`.
         extends: Verb whose settings its own `Config` inherits.
+        plain: Whether its settings are flat words that are read without Hydra.
     """
 
     module: str
@@ -36,6 +37,7 @@ class Verb:
     examples: tuple[str, ...]
     has_json: bool = False
     extends: str | None = None
+    plain: bool = False
 
 
 VERBS: Mapping[str, Verb] = {
@@ -78,6 +80,18 @@ VERBS: Mapping[str, Verb] = {
         ),
         has_json=True,
     ),
+    "drive": Verb(
+        module="wmrobot.app.drive_robot",
+        summary="Drive a robot in real time with an exported planner, behind a guard.",
+        examples=(
+            "wmrobot drive bundle=bundles/qube2",
+            "wmrobot drive bundle=bundles/qube2 sim.obs_delay_ms=20 sim.loss=0.01 seconds=60",
+            "wmrobot drive bundle=bundles/qube2 robot=udp://192.168.1.20:7000 seconds=30 --json",
+            "wmrobot drive replay=runs/drive-qube2-swingup/flight.mcap",
+        ),
+        has_json=True,
+        plain=True,
+    ),
     "demo": Verb(
         module="wmrobot.app.demo",
         summary="Watch a robot being driven; without a task, also learn to drive one first.",
@@ -112,9 +126,11 @@ TRAIN_PACKAGES = (
     "torch", "tqdm", "yaml",
 )  # fmt: skip
 EXPORT_PACKAGES = ("onnx", "onnxscript")
+DRIVE_PACKAGES = ("mcap", "msgpack")
 EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(TRAIN_PACKAGES, "train"),
     **dict.fromkeys(EXPORT_PACKAGES, "export"),
+    **dict.fromkeys(DRIVE_PACKAGES, "drive"),
     "wandb": "wandb",
 }
 """Which extra brings a package."""
@@ -181,7 +197,7 @@ def _dispatch(words: list[str]) -> int:
         groups = (group_help(name, module.Config, word) for word in words)
         print(next(filter(None, groups), None) or _help(name, verb, module.Config))
         return 0
-    cfg = _load(module.Config, [word for word in words if word not in flags])
+    cfg = _load(module.Config, [word for word in words if word not in flags], plain=verb.plain)
     json = "--json" in flags
     with only_documents() if json else nullcontext():
         return int(module.run(cfg, json=json))
@@ -206,7 +222,7 @@ def _check_flags(name: str, verb: Verb, flags: set[str]) -> None:
         )
 
 
-def _load(config: type[Any], words: Sequence[str]) -> Any:
+def _load(config: type[Any], words: Sequence[str], *, plain: bool) -> Any:
     """Settings of a verb; its first word without `=` is the task."""
     names = {field.name for field in fields(config)}
     if not words and "profile" not in names:
@@ -218,6 +234,10 @@ def _load(config: type[Any], words: Sequence[str]) -> Any:
     for key, equals, value in (word.partition("=") for word in overrides):
         if equals and not value.strip():  # an unset variable of the shell, most often
             raise ConfigError(f"{key}: expected a value, got none; leave it out for its default")
+    if plain:
+        from wmrobot.app.key_values import load_plain
+
+        return load_plain(config, overrides)
     from wmrobot.app.config import load
 
     return load(config, overrides)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from wmrobot.core.files import write_atomic
-
 
 @dataclass(frozen=True, kw_only=True)
 class Paragraph:
@@ -54,6 +52,19 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """An SVG, as text that is trusted; its strokes may use `var(--mark)` and the like.
+
+    Attributes:
+        svg: The element.
+        caption: What is seen.
+    """
+
+    svg: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Video:
     """An MP4.
 
@@ -73,7 +84,7 @@ class Commands:
     items: Sequence[tuple[str, str]]
 
 
-Block = Paragraph | Figures | Table | Picture | Video | Commands
+Block = Paragraph | Figures | Table | Picture | Drawing | Video | Commands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +104,16 @@ def write_report(path: Path, *, title: str, sections: Sequence[Section], intro: 
         sections: What is told, in order.
         intro: One sentence below the title.
     """
+    from wmrobot.core.files import write_atomic  # a robot has a page, but no safetensors
+
+    write_atomic(path, render_report(title=title, sections=sections, intro=intro).encode())
+
+
+def render_report(*, title: str, sections: Sequence[Section], intro: str = "") -> str:
+    """The page itself; see `write_report`."""
     body = "\n".join(_render_section(section) for section in sections)
     lead = f'<p class="lead">{escape(intro)}</p>' if intro else ""
-    write_atomic(
-        path,
-        f"""<!doctype html>
+    return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -115,8 +131,7 @@ def write_report(path: Path, *, title: str, sections: Sequence[Section], intro: 
 </main>
 </body>
 </html>
-""".encode(),
-    )
+"""
 
 
 def _render_section(section: Section) -> str:
@@ -139,6 +154,8 @@ def _render(block: Block) -> str:
         case Picture(data=data, caption=caption):
             source = _embed(data, "image/gif" if _read(data)[:3] == b"GIF" else "image/png")
             return _figure(f'<img alt="{escape(caption)}" src="{source}">', caption)
+        case Drawing(svg=svg, caption=caption):
+            return _figure(svg, caption)
         case Video(data=data, caption=caption):
             source = _embed(data, "video/mp4")
             return _figure(
@@ -211,6 +228,8 @@ figure { margin: 0 0 1.4rem; }
 img, video { display: block; width: 100%; height: auto; background: #fff; border-radius: 8px;
   border: 1px solid var(--line); }
 img { max-width: 760px; }
+svg { display: block; width: 100%; height: auto; }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 figcaption { color: var(--soft); font-size: .88rem; margin-top: .4rem; }
 .commands { list-style: none; margin: 0; padding: 0; }
 .commands li { display: flex; flex-wrap: wrap; gap: .3rem 1rem; padding: .45rem 0;

@@ -107,6 +107,9 @@ def _settings(cls: type[Any], told: "Iterable[Field[Any]]", prefix: str = "") ->
         if is_dataclass(default):
             groups[field.name] = default
             continue
+        if isinstance(default, Mapping):
+            yield from _entry(f"{prefix}{field.name}.<name>=", docs.get(field.name, ""))
+            continue
         shown = "" if default is MISSING else _value(default)
         yield from _entry(f"{prefix}{field.name}={shown}", docs.get(field.name, ""))
     for name, group in groups.items():

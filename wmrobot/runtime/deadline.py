@@ -21,6 +21,9 @@ from wmrobot.runtime.schedule import Schedule
 from wmrobot.runtime.senses import Senses
 from wmrobot.runtime.timing import MS, Costs, RobotTime, Stopwatch
 
+KNOWN = 8
+"""Round trips that have to be known before a command that is late is taken for lost."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeadlineConfig:
@@ -180,8 +183,9 @@ class DeadlinePlanner:
         """(L, A) actions that the motors execute before the new command takes effect."""
         if lead == 0:
             return np.zeros((0, self.description.action_dim), np.float32)
-        by_now_ns = reading.time_ns + self.time.offset_ns
-        self.schedule.drop_lost(reading, by_now_ns - self.time.round_trip.quantile(1.0) - MS)
+        if len(self.time.round_trip) >= KNOWN:
+            longest_ns = self.time.round_trip.quantile(1.0) + MS
+            self.schedule.drop_lost(reading, self.time.here(reading.time_ns) - longest_ns)
         actions = self.schedule.committed(reading, lead)
         return np.array(actions, np.float32).reshape(-1, self.description.action_dim)
 

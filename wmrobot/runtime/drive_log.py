@@ -15,6 +15,7 @@ from wmrobot.runtime.quiet import resident_mib
 from wmrobot.runtime.robot import Command, Phase, Reading, Rung
 
 MOST_EPISODES, MOST_MEMORY_SAMPLES = 4096, 4096
+TRACE = 1500  # ticks to draw
 MEMORY_EVERY_NS = 10_000_000_000
 TAKEN = ("encode", "step", "propose", "refine", "choose", "total")
 
@@ -37,6 +38,24 @@ class Episode(NamedTuple):
     untold: int = 0
     success: bool = False
     over: bool = False
+
+
+class Sample(NamedTuple):
+    """One tick, to be drawn.
+
+    Attributes:
+        seconds: Since the drive began [s].
+        taken_ms: From the reading's arrival until the command was ready [ms].
+        due_ms: From its arrival until the command had to leave [ms].
+        action: First entry of the action in effect.
+        fresh: Whether a fresh plan was sent.
+    """
+
+    seconds: float
+    taken_ms: float
+    due_ms: float
+    action: float
+    fresh: bool
 
 
 class Motion:
@@ -81,7 +100,8 @@ class DriveLog:
         self.motion = Motion()
         self.statuses: dict[str, Mapping[str, Any]] = {}
         self.memory: deque[tuple[float, float]] = deque(maxlen=MOST_MEMORY_SAMPLES)
-        self.first: Reading | None = None
+        self.trace: deque[Sample] = deque(maxlen=TRACE)
+        self.running_ticks = self.running_ns = self.fresh = 0
         self.newest: Reading | None = None
         self._whens: deque[Command] = deque(maxlen=64)
         self._waiting_for: set[str] = set()
@@ -99,11 +119,9 @@ class DriveLog:
         return 0 if self.newest is None else self.newest.misses
 
     @property
-    def robot_seconds(self) -> float:
-        """Time between the first running tick and the newest reading, by the robot's clock [s]."""
-        if self.first is None or self.newest is None:
-            return 0.0
-        return (self.newest.time_ns - self.first.time_ns) * 1e-9
+    def running_seconds(self) -> float:
+        """Time that the robot ran, by its clock [s]."""
+        return self.running_ns * 1e-9
 
     def reading(self, reading: Reading, arrived_ns: int, planner: DeadlinePlanner) -> None:
         """A reading has come."""
@@ -119,7 +137,7 @@ class DriveLog:
             self.memory.append(((arrived_ns - self._began_ns) * 1e-9, resident_mib()))
             self._memory_ns = arrived_ns + MEMORY_EVERY_NS
 
-    def decision(self, reading: Reading, decision: Decision, sent_ns: int) -> None:
+    def decision(self, reading: Reading, decision: Decision, arrived_ns: int, sent_ns: int) -> None:
         """A reading has been reacted to."""
         command = decision.command
         self.sent["none" if command is None else command.rung.name.lower()] += 1
@@ -131,6 +149,16 @@ class DriveLog:
             self.taken[name].add(taken_ns * 1e-9)
         self.leads[decision.lead] += 1
         self.iterations[decision.iterations] += 1
+        self.fresh += decision.plan is not None
+        self.trace.append(
+            Sample(
+                seconds=(arrived_ns - self._began_ns) * 1e-9,
+                taken_ms=decision.taken_ns["total"] * 1e-6,
+                due_ms=(decision.due_ns - arrived_ns) * 1e-6,
+                action=float(reading.command[0]),
+                fresh=decision.plan is not None,
+            )
+        )
         if sent_ns <= decision.due_ns:
             self.in_time += 1
         else:
@@ -166,11 +194,12 @@ class DriveLog:
             self.episodes.append(Episode(reading.episode))
         if is_new or reading.phase not in (Phase.RUNNING, Phase.ENDED):
             return
-        if self.first is None:
-            self.first = reading
         episode = self.episodes[-1]
         if episode.over:
             return
+        if last is not None and last.phase is Phase.RUNNING:
+            self.running_ns += reading.time_ns - last.time_ns
+            self.running_ticks += 1
         outcome = reading.outcome
         gap = 0 if last is None else reading.decision - max(episode.decisions, 0) - 1
         self.episodes[-1] = episode._replace(

@@ -9,6 +9,7 @@ from wmrobot.runtime.drive_log import DriveLog
 from wmrobot.runtime.errors import ObservationError, RobotError
 from wmrobot.runtime.flight import Recorder
 from wmrobot.runtime.greeting import greet
+from wmrobot.runtime.guard_loop import check_robot
 from wmrobot.runtime.messages import Bye, Heartbeat, Message, Reset, Status, Stop
 from wmrobot.runtime.port import MOST_AT_ONCE, Address, wait
 from wmrobot.runtime.quiet import tidy
@@ -18,7 +19,7 @@ from wmrobot.runtime.stamped import StampedPort
 TAKES = (Reading, Status)
 HEARTBEAT_NS = 20_000_000
 SILENCE_NS = 2_000_000_000
-FAREWELL_NS = 500_000_000
+FAREWELL_NS = 1_200_000_000  # each tells a status once a second
 REPEAT_NS = 300_000_000
 SECOND = 1_000_000_000
 COUNTED = (Phase.READY, Phase.RUNNING)
@@ -72,7 +73,7 @@ class Driver:
         self.why_over: str | None = None
         self._sent_ns = self._heard_ns = self._asked_ns = time.monotonic_ns()
         self._began_ns: int | None = None
-        self._last_sent: Message | None = None
+        self._asked: Message = Reset(episode=1)  # what a robot that waits is asked again
         self._newest: tuple[Reading, FloatArray, int] | None = None
         self._decided = -1  # sequence of the newest reading that was planned from
 
@@ -87,6 +88,7 @@ class Driver:
             RobotError: The robot is silent.
         """
         self._heard_ns = time.monotonic_ns()
+        self._asked = Reset(episode=1, seed=goal.seed)
         try:
             while self.why_over is None:
                 wait([self._port], self._sent_ns + HEARTBEAT_NS)
@@ -101,24 +103,11 @@ class Driver:
 
     def _check(self) -> None:
         """Refuse a robot that the planner was not made for."""
-        description, robot = self.planner.description, self.robot
-        description.check_robot(robot.joints or None, robot.control_dt)
-        names = self.planner.sensors
-        for what, told, expected in (
-            ("sensors", robot.sensors, names),
-            ("actuators", robot.actuators, tuple(term.name for term in description.actions)),
-        ):
-            if tuple(told) != tuple(expected):
-                raise RobotError(
-                    f"{what}: the planner was made for {list(expected)}, the robot has "
-                    f"{list(told)}; bring them into that order, or export for this robot"
-                )
-        if robot.lockstep != self.planner.cfg.lockstep:
-            raise RobotError(
-                "robot: expected one that keeps time, got one that waits for commands (lock-step)"
-                if robot.lockstep
-                else "robot: expected one that waits for commands, got one that keeps time"
-            )
+        check_robot(self.planner.description, self.robot)
+        if self.robot.lockstep != self.planner.cfg.lockstep:
+            kinds = "that keeps time", "that waits for commands (lock-step)"
+            expected, got = kinds[self.planner.cfg.lockstep], kinds[self.robot.lockstep]
+            raise RobotError(f"robot: expected one {expected}, got one {got}")
 
     def _take_all(self) -> tuple[Reading, FloatArray, int] | None:
         """Take all that has come; the newest reading that has not been reacted to, if any."""
@@ -158,7 +147,7 @@ class Driver:
 
     def _settle(self, reading: Reading, decision: Decision, arrived_ns: int) -> None:
         """After a command has left: what would have held it up before."""
-        self.log.decision(reading, decision, self._sent_ns)
+        self.log.decision(reading, decision, arrived_ns, self._sent_ns)
         if self._recorder is not None:
             self._recorder.add(reading, decision, arrived_ns, self._sent_ns)
         self.planner.prepare()
@@ -187,7 +176,8 @@ class Driver:
             self.why_over = "episodes"
             return
         self._asked_ns = now
-        self._send(Reset(episode=reading.episode + 1, seed=goal.seed + begun))
+        self._asked = Reset(episode=reading.episode + 1, seed=goal.seed + begun)
+        self._send(self._asked)
 
     def _keep_alive(self) -> None:
         now = time.monotonic_ns()
@@ -197,15 +187,15 @@ class Driver:
                 f"{self.robot.control_dt:g} s, got none for {SILENCE_NS / SECOND:g} s; "
                 "is the robot still running?"
             )
-        if self.robot.lockstep and self._last_sent is not None:
-            if now - self._heard_ns > REPEAT_NS / 3:  # a datagram was lost
-                self._send(self._last_sent)
+        if self.robot.lockstep:
+            if now - max(self._heard_ns, self._sent_ns) > REPEAT_NS / 3:  # a datagram was lost
+                self._send(self._asked)
         elif now - self._sent_ns >= HEARTBEAT_NS:
             self._send(Heartbeat())
 
     def _send_command(self, command: Command) -> None:
         self._send(command)
-        self._last_sent = command
+        self._asked = command
         self.planner.sent(command, self._sent_ns)
 
     def _send(self, message: Message) -> None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from wmrobot.runtime.process import quiet_collector
+
 ROOM_NS = 3_000_000
 """[ns] a collection of what is new takes a fraction of this"""
 
@@ -28,14 +30,10 @@ def quiet(*, cpu: int | None = None, priority: int = 0) -> Iterator[list[str]]:
     said = [_pin(cpu), _hurry(priority)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)  # a thread that writes files gives way soon
-    gc.collect()
-    gc.freeze()  # what is there now stays: nobody needs to look at it again
-    gc.disable()
     try:
-        yield [line for line in said if line]
+        with quiet_collector():
+            yield [line for line in said if line]
     finally:
-        gc.enable()
-        gc.unfreeze()
         sys.setswitchinterval(interval)
         if priority and said[1].startswith("SCHED_FIFO with"):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

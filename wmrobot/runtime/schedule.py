@@ -30,6 +30,7 @@ class Schedule:
     def __init__(self, control_dt_ns: int, depth: int = 64) -> None:
         self._dt_ns = control_dt_ns
         self._sent: deque[Sent] = deque(maxlen=depth)
+        self._left: deque[tuple[int, int]] = deque(maxlen=depth)  # lost ones too
 
     def clear(self) -> None:
         """Forget everything: the robot has been reset."""
@@ -38,13 +39,11 @@ class Schedule:
     def sent(self, command: Command, sent_ns: int) -> None:
         """A command has left."""
         self._sent.append(Sent(command, sent_ns))
+        self._left.append((command.sequence, sent_ns))
 
     def when_sent(self, sequence: int) -> int | None:
         """When a command left [ns]; None where it is no longer remembered."""
-        for entry in reversed(self._sent):
-            if entry.command.sequence == sequence:
-                return entry.sent_ns
-        return None
+        return next((left_ns for number, left_ns in self._left if number == sequence), None)
 
     def drop_lost(self, reading: Reading, sent_before_ns: int) -> None:
         """Forget commands that the robot should have had when it told a reading, and had not.
