@@ -178,7 +178,8 @@ class Server:
         self.robot.stop()
         self.robot.reset(seed)
         self.motors.ready()
-        gc.collect()  # the only time at which nobody waits
+        if not gc.isenabled():
+            gc.collect()  # the only time at which nobody waits
         self._episode += 1
         self._decision = 0
         self._first = self._sequence + 1

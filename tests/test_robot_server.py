@@ -1,0 +1,425 @@
+"""A robot's own loop: ticks, commands at their time, its watchdog, and who may talk to it."""
+
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.realtime import DT, MS, FakeClock, FakePort, PretendPlanner, PretendRobot, command
+from wmrobot.runtime.errors import RobotError
+from wmrobot.runtime.greeting import ALIVE_NS
+from wmrobot.runtime.impairment import ImpairedPort, Impairment
+from wmrobot.runtime.lateness import Lateness, measure_empty_loop
+from wmrobot.runtime.messages import (
+    Bye,
+    Clear,
+    EmergencyStop,
+    Heartbeat,
+    Message,
+    Refused,
+    Reset,
+    Status,
+    Stop,
+)
+from wmrobot.runtime.port import Port, is_loopback, wait
+from wmrobot.runtime.robot import Outcome, Phase, Reading, Robot, Rung
+from wmrobot.runtime.server import Server, describe
+from wmrobot.runtime.timeline import FURTHEST_NS, Timeline
+
+
+class Rig:
+    """A served robot, a planner, and a clock."""
+
+    def __init__(self) -> None:
+        self.clock, self.port, self.robot = FakeClock(), FakePort(), PretendRobot()
+        self.server = Server(self.robot, self.port, clock=self.clock)
+        self.begin = self.clock.now
+        self.planner = PretendPlanner(self.port)
+        self.sequence = 0
+
+    def until(self, end: int) -> list[Reading]:
+        """Let time pass, waking when the server wants to."""
+        due = self.server.step()
+        while due <= end:
+            self.clock.now = max(due, self.clock.now)
+            due = self.server.step()
+        self.clock.now = end
+        self.server.step()
+        return self.planner.heard()
+
+    def wait(self, ms: float) -> list[Reading]:
+        return self.until(self.clock.now + int(ms * MS))
+
+    def say(self, message: Message) -> None:
+        self.planner.say(message)
+        self.server.step()
+
+    def command(self, *actions: float, after: int = 0, **changes: Any) -> None:
+        """A command that takes effect `after` [ns] from now; 0 is at once."""
+        self.sequence += 1
+        when = self.clock.now + after if after else 0
+        told = {"sequence": self.sequence, "made_from": self.server._sequence, **changes}
+        self.say(command(*actions, when_ns=when, **told))
+
+    def start(self) -> None:
+        """A session, an episode, and the first command at its second tick."""
+        self.planner.hello()
+        self.wait(20)
+        self.planner.heard()
+        self.say(Reset(episode=self.server._episode + 1))
+        (ready,) = self.wait(1)
+        assert ready.phase is Phase.READY
+        self.command(0.1, after=19 * MS)
+        (running,) = self.wait(20)
+        assert running.phase is Phase.RUNNING
+        assert running.decision == 0
+        self.robot.notes.clear()
+
+
+def test_readings_come_at_every_tick_by_the_robots_clock() -> None:
+    rig = Rig()
+    rig.planner.hello()
+    rig.until(rig.begin)
+    rig.planner.heard()
+    readings = rig.until(rig.begin + 10 * DT + 5 * MS)
+    assert [r.time_ns - rig.begin for r in readings] == [k * DT for k in range(1, 11)]
+    assert [r.sequence for r in readings] == list(range(1, 11))
+    np.testing.assert_array_equal(readings[0].sensors, np.array([0.5, -0.25], np.float32))
+
+
+def test_a_command_takes_effect_at_its_time() -> None:
+    rig = Rig()
+    rig.start()
+    now = rig.clock.now
+    rig.command(0.5, -0.5, after=7 * MS)
+    rig.wait(6.9)
+    assert rig.robot.notes == []
+    rig.wait(0.2)
+    assert rig.robot.notes == [("apply", (0.5, now + 7 * MS))]
+    rig.wait(20)
+    assert rig.robot.notes[1:] == [("apply", (-0.5, now + 27 * MS))]
+
+
+def test_a_late_command_takes_effect_at_once_and_a_very_late_one_never() -> None:
+    rig = Rig()
+    rig.start()
+    rig.command(0.5, after=-5 * MS)
+    assert rig.robot.notes == [("apply", (0.5, rig.clock.now - 5 * MS))]
+    rig.command(0.6, after=-25 * MS)
+    assert len(rig.robot.notes) == 1
+    rig.command(0.6, 0.7, after=-25 * MS)  # what is left of a plan
+    assert rig.robot.notes[1][1][0] == pytest.approx(0.7)
+    rig.command(0.8)  # no time at all
+    assert rig.robot.notes[2][1][0] == pytest.approx(0.8)
+    assert rig.server.motors.refused == {"stale": 1}
+
+
+def test_ticks_are_counted_by_what_covers_them() -> None:
+    rig = Rig()
+    rig.start()  # one fresh tick
+    for rung in (Rung.FRESH, Rung.PRIOR, Rung.FRESH):
+        rig.command(0.5, after=19 * MS, rung=rung)
+        rig.wait(20)
+    rig.command(0.5, 0.6, after=19 * MS)
+    for _ in range(4):
+        rig.say(Heartbeat())
+        rig.wait(20)
+    # fresh, its shifted second action, and that one held
+    assert rig.server.motors.ticks.tolist() == [4, 1, 1, 2, 0]
+
+
+def test_a_command_that_misses_its_tick_by_a_millisecond_is_a_miss() -> None:
+    rig = Rig()
+    rig.start()
+    due = rig.clock.now + 19 * MS
+    rig.until(due + 1 * MS)
+    rig.command(0.5, after=-1 * MS)
+    rig.command(0.5, after=19 * MS)
+    (reading,) = rig.wait(20)
+    assert reading.ticks == (2, 0, 0, 1, 0)
+    assert reading.misses == 1
+
+
+def test_watchdog_stops_the_motors_in_100_ms_and_they_stay_stopped() -> None:
+    rig = Rig()
+    rig.start()
+    rig.command(*[0.5] * 10, after=1 * MS)
+    heard = rig.clock.now
+    rig.until(heard + 99 * MS)
+    assert ("stop", None) not in rig.robot.notes
+    rig.until(heard + 100 * MS)
+    assert rig.robot.notes[-1] == ("stop", None)
+    rig.wait(20)
+    rig.command(0.5)
+    (reading,) = rig.wait(20)
+    assert (reading.phase, reading.command.tolist()) == (Phase.STOPPED, [0.0])
+    rig.say(Reset(episode=2))
+    assert rig.wait(1)[0].phase is Phase.READY
+
+
+def test_heartbeats_do_not_keep_an_old_command_alive_for_ever() -> None:
+    rig = Rig()
+    rig.start()
+    for _ in range(30):
+        rig.say(Heartbeat())
+        rig.wait(20)
+    assert rig.server.motors.phase is Phase.STOPPED
+    assert rig.server.motors.stops["held_too_long"] == 1
+
+
+def test_emergency_stop_survives_a_reset_but_not_a_person() -> None:
+    rig = Rig()
+    rig.start()
+    rig.say(EmergencyStop())
+    rig.say(Reset(episode=2))
+    assert rig.wait(20)[-1].phase is Phase.STOPPED
+    rig.say(Clear())
+    rig.say(Reset(episode=2))
+    assert rig.wait(1)[0].phase is Phase.READY
+
+
+def test_a_command_of_another_episode_starts_nothing() -> None:
+    rig = Rig()
+    rig.start()
+    old = rig.server._sequence
+    rig.say(Reset(episode=2))
+    rig.command(0.5, after=1 * MS, made_from=old)
+    rig.command(0.5, after=1 * MS, made_from=old + 1000)
+    assert rig.wait(30)[-1].phase is Phase.READY
+    assert rig.server.motors.refused == {"other_episode": 2}
+
+
+def test_a_reset_that_is_repeated_resets_once() -> None:
+    rig = Rig()
+    rig.start()
+    for _ in range(3):
+        rig.say(Reset(episode=2, seed=9))
+    assert [note for note in rig.robot.notes if note[0] == "reset"] == [("reset", 9)]
+
+
+def test_the_end_of_an_episode_brings_the_motors_to_rest() -> None:
+    rig = Rig()
+    rig.start()
+    rig.robot.next_outcome = Outcome(1.5, terminated=True)
+    (reading,) = rig.wait(20)
+    assert (reading.phase, reading.decision, reading.outcome.reward) == (Phase.ENDED, 1, 1.5)
+    assert rig.robot.notes[-1] == ("stop", None)
+    assert sum(reading.ticks) == 1  # the end is no tick that needs a plan
+
+
+def test_ticks_that_are_slept_through_are_skipped_and_counted() -> None:
+    rig = Rig()
+    rig.start()
+    before, due = rig.server._sequence, rig.server._due
+    rig.clock.now += 95 * MS
+    rig.server.motors.feed(rig.clock.now)  # it is the robot that slept
+    rig.server.step()
+    (reading,) = rig.planner.heard()
+    assert (reading.sequence, reading.time_ns) == (before + 4, due + 3 * DT)
+    assert (reading.decision, reading.ticks) == (4, (1, 0, 0, 4, 0))
+    assert rig.server.status()["skipped_ticks"] == 3
+
+
+def test_a_reading_that_is_not_finite_is_not_told() -> None:
+    rig = Rig()
+    rig.start()
+    for bad in ([np.nan, 0.0], [0.0], "x", [[0.0], [1.0]]):
+        rig.robot.sensor = bad
+        assert rig.wait(20) == []
+    assert rig.server.status()["unreadable"] == 4
+
+
+def test_a_running_session_is_not_taken_over_and_a_silent_one_is() -> None:
+    rig = Rig()
+    rig.start()
+    other = PretendPlanner(rig.port, ("127.0.0.1", 3))
+    other.hello(8)
+    rig.server.step()
+    assert [r.reason for r in other.heard(Refused)] == ["it is connected to another"]
+    assert rig.server.motors.phase is Phase.RUNNING
+    rig.clock.now += ALIVE_NS + 1
+    rig.server.step()
+    other.hello(9)
+    rig.server.step()
+    other.heard()
+    assert other.session is not None
+    assert rig.server.motors.phase is Phase.IDLE
+    rig.say(Stop())  # the first one is a stranger now
+    assert rig.server.reception.dropped["stranger"] == 1
+
+
+def test_a_greeting_that_is_repeated_gets_the_same_session() -> None:
+    rig = Rig()
+    rig.planner.hello()
+    rig.server.step()
+    rig.planner.heard()
+    assert rig.planner.session is not None
+    first = rig.planner.session.number
+    rig.planner.hello()
+    rig.server.step()
+    rig.planner.heard()
+    assert rig.planner.session.number == first
+
+
+def test_leaving_stops_the_motors() -> None:
+    rig = Rig()
+    rig.start()
+    rig.say(Bye())
+    assert rig.robot.notes[-1] == ("stop", None)
+    assert not rig.server.reception.is_open
+
+
+def test_rubbish_is_counted_and_the_loop_goes_on() -> None:
+    rig = Rig()
+    rig.start()
+    for data in (b"", b"WMRD", bytes(100), b"WMRD\x01\x01" + bytes(90)):
+        for address in (rig.planner.address, ("127.0.0.1", 9)):
+            rig.port.inbox.append((data, address))
+    rig.command(0.5, after=19 * MS)
+    assert rig.wait(20)[-1].ticks[Rung.FRESH] == 2
+    assert sum(rig.server.reception.dropped.values()) == 8
+
+
+def test_status_is_told_every_second_and_at_the_end_of_an_episode() -> None:
+    rig = Rig()
+    rig.planner.hello()
+    rig.wait(20)
+    rig.planner.heard()
+    rig.clock.now += 1000 * MS
+    rig.server.step()
+    (status,) = rig.planner.heard(Status)
+    assert (status.source, status.values["phase"]) == ("robot", "IDLE")
+    rig.start()
+    rig.robot.next_outcome = Outcome(terminated=True)
+    rig.clock.now += 20 * MS
+    rig.server.step()
+    (status,) = rig.planner.heard(Status)
+    assert (status.values["phase"], status.values["ticks"]["FRESH"]) == ("ENDED", 1)
+
+
+def test_robot_that_lacks_names_is_told_what_is_missing() -> None:
+    class Nameless(PretendRobot):
+        sensors: Any = "position"
+
+    with pytest.raises(RobotError, match=r"robot\.sensors: expected a list of names"):
+        describe(Nameless())
+
+
+def test_a_robot_class_is_short() -> None:
+    class Mine(Robot):
+        joints, sensors, actuators = ("hinge",), ("angle",), ("motor",)
+        control_dt = 0.02
+        voltage = 0.0
+
+        def read(self) -> list[float]:
+            return [self.voltage]
+
+        def apply(self, action: np.ndarray, when_ns: int) -> None:
+            self.voltage = 6.0 * float(action[0])
+
+        def stop(self) -> None:
+            self.voltage = 0.0
+
+    assert describe(Mine()).sensors == ("angle",)
+
+
+def test_timeline_replaces_what_was_to_come_from_a_plans_time_on() -> None:
+    line = Timeline(DT)
+    assert line.add(command(0.1, 0.2, 0.3, when_ns=10 * DT), 9 * DT) is None
+    assert line.add(command(0.9, when_ns=11 * DT, sequence=2), 9 * DT) is None
+    seen = []
+    for tick in range(10, 14):
+        line.advance(tick * DT)
+        assert line.current is not None
+        seen.append((round(float(line.current.action[0]), 6), line.rung_at(tick * DT)))
+    assert seen == [(0.1, Rung.FRESH), (0.9, Rung.FRESH), (0.9, Rung.HOLD), (0.9, Rung.HOLD)]
+    assert line.add(command(0.1, when_ns=99 * DT + FURTHEST_NS), 14 * DT) == "early"
+
+
+def test_lateness_is_told_to_a_bin() -> None:
+    lateness = Lateness()
+    for k in range(1, 1001):
+        lateness.add(k * 1e-5)
+    found = lateness.summary()
+    assert found["count"] == 1000
+    for name, expected in (("p50", 5e-3), ("p99", 9.9e-3)):
+        assert expected <= found[name] <= expected * 1.1
+    assert found["max"] == pytest.approx(1e-2)
+    assert Lateness().summary()["max"] == 0.0
+
+
+def test_an_empty_loop_is_measured() -> None:
+    found = measure_empty_loop(0.002, 0.05).summary()
+    assert found["count"] == 25
+    assert 0 < found["max"] < 1.0
+
+
+@pytest.mark.parametrize(
+    ("host", "is_it"), [("127.0.0.1", True), ("0.0.0.0", False), ("localhost", True), ("x", False)]
+)
+def test_loopback_is_recognised(host: str, is_it: bool) -> None:
+    assert is_loopback(host) is is_it
+
+
+def test_a_port_beyond_loopback_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Port().close()
+    assert capsys.readouterr().err == ""
+    port = Port("0.0.0.0")
+    port.close()
+    assert (
+        capsys.readouterr().err == f"listening on 0.0.0.0:{port.address[1]}, beyond this machine\n"
+    )
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    port = Port()
+    with pytest.raises(RobotError, match="expected a free port"):
+        Port(port=port.address[1])
+    port.close()
+
+
+def through(impairment: Impairment, count: int = 200) -> list[tuple[int, float]]:
+    """Numbers sent through such a network, in the order of arrival, with their time on the way."""
+    sender, port = Port(), ImpairedPort(impairment, seed=1)
+    try:
+        left = {}
+        for k in range(count):
+            left[k] = time.monotonic()
+            sender.send(b"%d" % k, port.address)
+        arrived = []
+        end = time.monotonic() + 0.12
+        while (now := time.monotonic()) < end:
+            while (received := port.receive()) is not None:
+                number = int(bytes(received[0]))
+                arrived.append((number, time.monotonic() - left[number]))
+            wait([port], int((now + 0.005) * 1e9))
+        return arrived
+    finally:
+        sender.close()
+        port.close()
+
+
+def test_a_network_loses_and_doubles_at_the_rates_that_were_asked_for() -> None:
+    counts = Counter(number for number, _ in through(Impairment(loss=0.3, duplicate=0.4)))
+    assert 110 <= len(counts) <= 170  # 140 of 200, five standard deviations each way
+    assert 0.2 <= sum(count == 2 for count in counts.values()) / len(counts) <= 0.6
+
+
+def test_a_network_delays_and_reorders() -> None:
+    arrived = through(Impairment(action_delay_ms=30.0, jitter_ms=5.0, reorder=0.2))
+    assert len(arrived) == 200
+    assert all(on_the_way >= 0.03 for _, on_the_way in arrived)
+    order = [number for number, _ in arrived]
+    assert order != sorted(order)
+
+
+def test_an_unimpaired_network_keeps_order() -> None:
+    assert [number for number, _ in through(Impairment())] == list(range(200))
+
+
+@pytest.mark.parametrize("changes", [{"loss": 1.5}, {"jitter_ms": -1.0}])
+def test_an_impossible_network_is_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(RobotError, match="expected"):
+        Impairment(**changes)
