@@ -250,6 +250,16 @@ def test_after_the_last_plan_comes_the_prior_and_then_nothing() -> None:
     assert loop(late_ns=18 * MS).command is None
 
 
+def test_a_search_is_tried_again_though_it_was_too_slow() -> None:
+    loop = Loop()
+    loop()
+    loop.stages.costs["refine"] = 30 * MS
+    for _ in range(200):
+        loop()
+    loop.stages.costs["refine"] = 3 * MS
+    assert sum(loop().iterations > 0 for _ in range(1000)) > 500
+
+
 def test_a_plan_that_is_lost_is_never_sent() -> None:
     loop = Loop(description=describe(horizon=1))
     loop.stages.lost = True

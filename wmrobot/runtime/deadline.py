@@ -24,6 +24,10 @@ from wmrobot.runtime.timing import MS, Costs, RobotTime, Stopwatch
 KNOWN = 8
 """Round trips that have to be known before a command that is late is taken for lost."""
 
+TRY_AFTER = 8
+"""Readings without a search, until one is tried though there seems to be no time: what was measured
+on a machine that was busy may no longer be true, and only a search can tell."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeadlineConfig:
@@ -90,7 +94,7 @@ class DeadlinePlanner:
         self._senses = Senses(self.description)
         self._last: tuple[Outputs, int] | None = None  # newest fresh plan and its `when_ns`
         self._episode = -1
-        self._answered = self._sequence = self._plans = 0
+        self._answered = self._sequence = self._plans = self._idle = 0
         self._noise = self._seed(), draw(self.description, self._seed())
 
     @property
@@ -130,8 +134,9 @@ class DeadlinePlanner:
         taken: dict[str, int] = {}
         start = self._start(state, committed, when_ns)
         plan, done = None, 0
-        if self.costs.iterations(due_ns - begin_ns, len(committed), self._most) >= 1:
+        if due_ns - begin_ns >= self.costs.shortest(len(committed)) or self._idle >= TRY_AFTER:
             plan, done = self._plan(start, due_ns, taken)
+        self._idle = 0 if done else self._idle + 1
         command: Command | None
         if plan is not None:
             self._last = plan, when_ns

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,13 +169,13 @@ class DriveLog:
         self.statuses[status.source] = dict(status.values)
         self._waiting_for.discard(status.source)
 
-    def farewell(self) -> None:
-        """From now on, wait for one more status of each."""
-        self._waiting_for = set(self.statuses)
+    def wait_for(self, sources: Iterable[str]) -> None:
+        """From now on, one more status of each is waited for."""
+        self._waiting_for = set(sources)
 
     @property
     def said_goodbye(self) -> bool:
-        """Whether everybody has told a status since `farewell`."""
+        """Whether everybody has told a status since `wait_for`."""
         return not self._waiting_for
 
     def _arrived(self, reading: Reading, planner: DeadlinePlanner) -> None:

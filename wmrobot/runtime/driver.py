@@ -206,7 +206,7 @@ class Driver:
         """Stop the robot, and wait for what it and the guard have to say."""
         self._send(Stop(reason=f"drive is over: {self.why_over or 'error'}"))
         until_ns = time.monotonic_ns() + FAREWELL_NS
-        self.log.farewell()
+        self.log.wait_for(() if self.robot.lockstep else ("guard", "robot"))
         while not self.log.said_goodbye and time.monotonic_ns() < until_ns:
             wait([self._port], min(self._sent_ns + HEARTBEAT_NS, until_ns))
             self._take_all()

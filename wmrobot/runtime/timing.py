@@ -2,11 +2,13 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 _T = TypeVar("_T")
 MS = 1_000_000  # [ns]
+LIKELY = 0.9
+"""Share of the runs that a budget is made for."""
 STAGES = ("encode", "step", "propose", "refine", "choose")
 
 
@@ -95,39 +97,32 @@ class RobotTime:
 
 
 class Costs:
-    """How long the stages of a plan take here and now.
+    """How long the stages of a plan take here and now."""
 
-    Args:
-        likely: Share of the runs that a budget expects to be no slower than expected.
-    """
-
-    def __init__(self, likely: float = 0.9) -> None:
-        self._likely = likely
+    def __init__(self) -> None:
         self._taken: Mapping[str, Recent] = {name: Recent() for name in STAGES}
 
     def add(self, stage: str, taken_ns: int) -> None:
         """One stage has taken so long [ns]."""
         self._taken[stage].add(taken_ns)
 
-    def of(self, stage: str) -> int:
-        """What one run of a stage may take [ns]."""
-        return self._taken[stage].quantile(self._likely)
+    def of(self, stage: str, likely: float = LIKELY) -> int:
+        """What a share `likely` of the runs of a stage does not exceed [ns]."""
+        return self._taken[stage].quantile(likely)
 
-    def around_search(self, steps: int) -> int:
+    def around_search(self, steps: int, likely: float = LIKELY) -> int:
         """All of a plan but its iterations [ns], with so many steps of rolling forward."""
-        return self._sum(("encode", "propose", "choose")) + steps * self.of("step")
+        return self.prior(steps, likely) + self.of("choose", likely)
 
-    def prior(self, steps: int) -> int:
+    def prior(self, steps: int, likely: float = LIKELY) -> int:
         """A plan that is the policy prior's alone [ns]."""
-        return self._sum(("encode", "propose")) + steps * self.of("step")
+        return (
+            self.of("encode", likely) + steps * self.of("step", likely) + self.of("propose", likely)
+        )
 
-    def iterations(self, budget_ns: int, steps: int, most: int) -> int:
-        """Iterations that fit into a budget; negative budgets take none."""
-        left = budget_ns - self.around_search(steps)
-        return max(min(left // max(self.of("refine"), 1), most), 0)
-
-    def _sum(self, stages: Iterable[str]) -> int:
-        return sum(map(self.of, stages))
+    def shortest(self, steps: int) -> int:
+        """A plan of one iteration, as often as not [ns]."""
+        return self.around_search(steps, 0.5) + self.of("refine", 0.5)
 
 
 class Stopwatch:
