@@ -48,6 +48,12 @@ class FakePort(Port):
         self.inbox: deque[tuple[bytes, Address]] = deque()
         self.sent: list[tuple[bytes, Address]] = []
 
+    def only_from(self, address: Address) -> None:
+        pass
+
+    def from_anyone(self) -> None:
+        pass
+
     def send(self, data: bytes, address: Address) -> None:
         self.sent.append((data, address))
 

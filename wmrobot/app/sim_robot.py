@@ -33,6 +33,7 @@ class SimConfig:
         port: Number of the UDP port; 0 picks one, which is told on stdout.
         lockstep: Wait for each command instead of keeping time; the network is then unimpaired.
         exit_idle_s: Ends when nobody has been there for so long [s]; 0 for never.
+        exit_with_stdin: Ends when stdin is closed, as it is when whoever started this dies.
     """
 
     bundle: str = ""
@@ -42,6 +43,7 @@ class SimConfig:
     port: int = 0
     lockstep: bool = False
     exit_idle_s: float = 0.0
+    exit_with_stdin: bool = False
     mass: float = 0.0
     friction: float = 0.0
     gain: float = 0.0
@@ -89,7 +91,7 @@ def run(cfg: SimConfig) -> None:
         sys.stdout.write(json.dumps({"ready": True, "port": port.address[1]}) + "\n")
         sys.stdout.flush()
         raise_priority()
-        with until_terminated():
+        with until_terminated(exit_with_stdin=cfg.exit_with_stdin):
             server.run(Idle(cfg.exit_idle_s))
 
 

@@ -67,6 +67,7 @@ def greet(
             if isinstance(packet.message, Welcome):
                 description = packet.message.description
                 session = Session(packet.message.session, sizes_of(description), takes)
+                port.only_from(address)
                 return Greeting(session, description)
             if isinstance(packet.message, Refused):  # whoever is in the way may leave
                 refusal = packet.message.reason
@@ -101,6 +102,8 @@ class Reception:
         self._session: Session | None = None
         self._heard_ns = 0
         self._refused_ns = -ALIVE_NS
+        self.farewell: Callable[[], Message] | None = None
+        """Makes the last message to one who leaves."""
         self._dropped: Counter[str] = Counter()
 
     @property
@@ -132,6 +135,8 @@ class Reception:
                 if message is not None:
                     self._heard_ns = self._clock()
                 if isinstance(message, Bye):
+                    if self.farewell is not None:
+                        self.send(self.farewell())
                     self._close()
                 return message
         elif not is_greeting(data):
@@ -160,7 +165,13 @@ class Reception:
         self._session = Session(draw_session(), sizes_of(self._description), self._takes)
         self._heard_ns = now
         self._welcome()
+        self._port.only_from(address)
         return hello
+
+    def watch(self, now: int) -> None:
+        """Listen to others again when the other end has been silent for long."""
+        if self._session is not None and now - self._heard_ns >= ALIVE_NS:
+            self._port.from_anyone()
 
     def _welcome(self) -> None:
         if self._session is None or self._asked is None:
@@ -172,3 +183,4 @@ class Reception:
         if self._session is not None:
             self._dropped += self._session.dropped
         self._session = self._asked = None
+        self._port.from_anyone()

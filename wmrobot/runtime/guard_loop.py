@@ -55,6 +55,7 @@ class GuardConfig:
         log: File that transitions are appended to, as lines of JSON; empty for none.
         greet_s: Patience with a robot that does not answer [s].
         exit_idle_s: Ends when no planner has been there for so long [s]; 0 for never.
+        exit_with_stdin: Ends when stdin is closed, as it is when whoever started this dies.
     """
 
     robot: str
@@ -65,6 +66,7 @@ class GuardConfig:
     log: str = ""
     greet_s: float = 10.0
     exit_idle_s: float = 0.0
+    exit_with_stdin: bool = False
 
 
 class GuardLoop:
@@ -100,6 +102,7 @@ class GuardLoop:
         self._told_ns = 0
         self._superseded = 0
         self._news = False
+        self.reception.farewell = self._make_status
 
     def run(self, idle: Idle | None = None) -> None:
         """Carry until the process ends, or no planner has been there for too long."""
@@ -118,10 +121,11 @@ class GuardLoop:
         self._take_robot()
         self._take_planner()
         now = time.monotonic_ns()
+        self.reception.watch(now)
         self._tell_robot(self.guard.watch(now))
         if self._news or now - self._told_ns >= STATUS_NS:
             self._news, self._told_ns = False, now
-            self.reception.send(Status(source="guard", values=self.status()))
+            self.reception.send(self._make_status())
         until = now + LONGEST_SLEEP_NS
         return until if self.guard.next_ns is None else min(until, self.guard.next_ns)
 
@@ -158,6 +162,9 @@ class GuardLoop:
     def _tell_robot(self, messages: Sequence[Message]) -> None:
         for message in messages:
             self._to_robot.send(self._session.pack(message), self._robot)
+
+    def _make_status(self) -> Status:
+        return Status(source="guard", values=self.status())
 
     def _note(self, transition: Transition) -> None:
         self._news = True
@@ -230,7 +237,7 @@ def run_guard(cfg: GuardConfig) -> None:
         sys.stdout.write(json.dumps({"ready": True, "port": planners.address[1]}) + "\n")
         sys.stdout.flush()
         raise_priority()
-        with until_terminated():
+        with until_terminated(exit_with_stdin=cfg.exit_with_stdin):
             loop.run(Idle(cfg.exit_idle_s))
 
 

@@ -1,6 +1,5 @@
 """A UDP socket that never blocks, and never raises for what others do."""
 
-import contextlib
 import ipaddress
 import select
 import socket
@@ -13,8 +12,8 @@ from wmrobot.runtime.errors import RobotError
 LOOPBACK = "127.0.0.1"
 MOST_AT_ONCE = 128
 """Datagrams taken at one waking, so that a flood of them cannot hold up what is due."""
-SO_RCVBUFFORCE = 33  # Linux's; Python does not name it
-BUFFER_BYTES = 4 * 2**20
+BUFFER_BYTES = 2**18
+"""Some hundreds of datagrams. A larger one would let a flood of them delay what comes after it."""
 Address = tuple[str, int]
 
 
@@ -30,25 +29,31 @@ class Port:
     """
 
     def __init__(self, host: str = LOOPBACK, port: int = 0) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._enlarge_buffer()
-        self._socket.setblocking(False)
-        try:
-            self._socket.bind((host, port))
-        except (OSError, OverflowError) as error:
-            self._socket.close()
-            raise RobotError(f"{host}:{port}: expected a free port to bind ({error})") from None
+        self._socket = _bind((host, port))
         self.address: Address = self._socket.getsockname()
         if not is_loopback(host):
             sys.stderr.write(f"listening on {host}:{self.address[1]}, beyond this machine\n")
         self._buffer = memoryview(bytearray(2**16))
+        self._is_exclusive = False
         self.unsent = 0
 
-    def _enlarge_buffer(self) -> None:
-        """A larger buffer outlasts a longer flood. The kernel grants less where it must."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        with contextlib.suppress(OSError):  # beyond the system's limit, for the privileged
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+    def only_from(self, address: Address) -> None:
+        """Let the kernel drop what others send, so that a flood of it costs this process nothing.
+
+        What they send is then neither seen nor counted here.
+        """
+        try:
+            self._socket.connect(address)
+        except OSError:  # no way there: whoever it is will not be heard, and the session will lapse
+            return
+        self._is_exclusive = True
+
+    def from_anyone(self) -> None:
+        """Hear everybody again."""
+        if self._is_exclusive:
+            self._socket.close()  # a socket cannot be told to forget whom it is for
+            self._socket = _bind(self.address)
+            self._is_exclusive = False
 
     def fileno(self) -> int:
         """For `select`."""
@@ -58,7 +63,7 @@ class Port:
         """Send one datagram; what the network does not take is counted in `unsent`."""
         try:
             self._socket.sendto(data, address)
-        except OSError:
+        except OSError:  # among others: nobody has received what was sent before
             self.unsent += 1
 
     def receive(self) -> tuple[memoryview, Address] | None:
@@ -76,6 +81,24 @@ class Port:
     def close(self) -> None:
         """Free the socket."""
         self._socket.close()
+
+
+def _bind(address: Address) -> socket.socket:
+    """A socket that does not block, bound to an address.
+
+    Raises:
+        RobotError: It cannot be bound.
+    """
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+    opened.setblocking(False)
+    try:
+        opened.bind(address)
+    except (OSError, OverflowError) as error:
+        opened.close()
+        host, port = address
+        raise RobotError(f"{host}:{port}: expected a free port to bind ({error})") from None
+    return opened
 
 
 def is_loopback(host: str) -> bool:

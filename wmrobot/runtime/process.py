@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -13,18 +14,30 @@ PRIORITY = -10
 
 
 @contextlib.contextmanager
-def until_terminated() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into an orderly end: `finally` clauses run, so that motors stop."""
+def until_terminated(*, exit_with_stdin: bool = False) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into an orderly end: `finally` clauses run, so that motors stop.
+
+    Args:
+        exit_with_stdin: End as well when stdin is closed.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(0)
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    if exit_with_stdin:
+        threading.Thread(target=_follow_stdin, daemon=True).start()
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _follow_stdin() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

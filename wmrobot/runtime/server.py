@@ -116,7 +116,8 @@ class Server:
         self._sequence = self._episode = self._decision = self._skipped = 0
         self._unread = 0
         self._first = 0  # sequence of the episode's first reading
-        self._told_ns = clock()
+        self._told_ns, self._told_phase = clock(), Phase.IDLE
+        self.reception.farewell = self._make_status
 
     def run(self, idle: Idle | None = None) -> None:
         """Serve until the process ends; the motors are stopped on the way out, whatever happens.
@@ -141,6 +142,7 @@ class Server:
             if message is not None:
                 self._take(message)
         now = self.clock()
+        self.reception.watch(now)
         self.motors.advance(now)
         if now >= self._due:
             self._tick(now)
@@ -208,9 +210,12 @@ class Server:
             motors.count(due, 0)
         if sensors is not None:
             self.reception.send(self._reading(due, sensors, outcome))
-        if now - self._told_ns >= STATUS_NS or (was_running and motors.phase == Phase.ENDED):
-            self._told_ns = now
-            self.reception.send(Status(source="robot", values=self.status()))
+        if now - self._told_ns >= STATUS_NS or motors.phase != self._told_phase:
+            self._told_ns, self._told_phase = now, motors.phase
+            self.reception.send(self._make_status())
+
+    def _make_status(self) -> Status:
+        return Status(source="robot", values=self.status())
 
     def _read(self) -> FloatArray | None:
         """What the sensors tell; nothing where it is not finite: then the planner hears nothing."""
