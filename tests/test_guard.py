@@ -241,6 +241,17 @@ def test_a_slow_robot_hears_heartbeats_between_commands() -> None:
     assert all(isinstance(each, Heartbeat) for _, each in said)
 
 
+def test_plans_for_at_once_are_waited_for_half_a_decision_longer() -> None:
+    rig = Rig()
+    rig.ready()
+    rig.plan(0.5, after=-rig.clock.now)  # a time of 0
+    begin = rig.clock.now
+    assert commands([message for _, message in rig.until(begin + DT + DT // 2 - 1)]) == []
+    ((time, late),) = rig.until(begin + DT + DT // 2)
+    assert isinstance(late, Command)
+    assert (time - begin, late.rung) == (DT + DT // 2, Rung.HOLD)
+
+
 def test_an_episode_that_ends_is_no_stop() -> None:
     rig = Rig()
     rig.ready()

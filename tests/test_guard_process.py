@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,12 @@ def assert_stays_stopped(robot: Process, struck_ns: int, for_s: float) -> None:
 def assert_in_time(took_ns: list[int], is_soak: bool) -> None:
     print("stopped after [ms]:", sorted(round(t / MS, 1) for t in took_ns))  # noqa: T201
     assert max(took_ns) <= PROMISED_NS + (0 if is_soak else ALLOWANCE_NS)
+
+
+def memory_bytes(process: Process) -> int:
+    """What it holds in memory."""
+    pages = Path(f"/proc/{process.popen.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.slow
@@ -119,7 +126,7 @@ def test_hostile_packets_do_not_come_through(robot: Process, is_soak: bool) -> N
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
     ):
         wait_until_it_moves(robot)
-        begun = time.monotonic_ns()
+        begun, before = time.monotonic_ns(), memory_bytes(guard)
         targets = itertools.cycle([guard.port, guard.port, robot.port])
         for data, port in itertools.islice(zip(from_strangers(0), targets, strict=False), count):
             stranger.sendto(data, ("127.0.0.1", port))
@@ -136,6 +143,9 @@ def test_hostile_packets_do_not_come_through(robot: Process, is_soak: bool) -> N
         recovered = [line for line in robot.lines if line[0] > ended and line[1] == "apply"]
         print("dropped", status["dropped_from_planner"], "ticks", told)  # noqa: T201
         print("flood [ms]", (ended - begun) / MS, "then", (recovered[0][0] - ended) / MS)  # noqa: T201
+        grown = memory_bytes(guard) - before
+        print("memory grown [KiB]", grown // 1024)  # noqa: T201
+        assert grown <= 2 * 2**20
         assert {line[2] for line in robot.lines if line[1] == "apply"} == {0.5}
         assert told[0] >= 0.95 * sum(told)
         assert guard.popen.poll() is None

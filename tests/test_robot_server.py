@@ -338,6 +338,12 @@ def test_timeline_replaces_what_was_to_come_from_a_plans_time_on() -> None:
     assert line.add(command(0.1, when_ns=99 * DT + FURTHEST_NS), 14 * DT) == "early"
 
 
+def test_timeline_does_not_grow_without_end() -> None:
+    line = Timeline(DT)
+    told = [line.add(command(0.1, when_ns=10 * DT + k), 9 * DT) for k in range(1000)]
+    assert Counter(told) == {None: 257, "crowded": 743}
+
+
 def test_lateness_is_told_to_a_bin() -> None:
     lateness = Lateness()
     for k in range(1, 1001):

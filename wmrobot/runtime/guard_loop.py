@@ -17,6 +17,7 @@ from wmrobot.runtime.greeting import Greeting, Reception, greet
 from wmrobot.runtime.lateness import Lateness
 from wmrobot.runtime.limits import Limiter, Limits, read_limits
 from wmrobot.runtime.messages import (
+    Bye,
     Clear,
     EmergencyStop,
     Heartbeat,
@@ -111,7 +112,7 @@ class GuardLoop:
                 while idle is None or not idle.is_over(self.reception.heard_ns):
                     wait([self._to_robot, self._planners], self.step())
         finally:
-            self._tell_robot([Stop(reason="the guard ends")])
+            self._tell_robot([Stop(reason="the guard ends"), Bye()])
 
     def step(self) -> int:
         """Take what has come and do what is due; returns when to look again at the latest [ns]."""

@@ -76,6 +76,7 @@ class Guard:
         self._phase = Phase.IDLE
         self._plan: Command | None = None
         self._next = 0  # which of its actions is to be sent next
+        self._is_at_once = False
         self._sent_ns: dict[int, int] = {}  # when the newest plans left for the robot
         self._planner_ns = self._robot_ns = self._told_ns = 0
         self._reason = ""
@@ -200,7 +201,7 @@ class Guard:
             actions=command.actions,
             rung=command.rung,
         )
-        self._next = 1
+        self._next, self._is_at_once = 1, not command.when_ns
         self._sent_ns[command.sequence] = now
         while len(self._sent_ns) > 64:
             del self._sent_ns[next(iter(self._sent_ns))]
@@ -234,6 +235,8 @@ class Guard:
         """By when the next action has to leave, if nothing newer comes [this clock's ns]."""
         assert self._plan is not None, "moving without a plan"
         due = self._crossing.mine(self._plan.when_ns + self._next * self._dt)
+        if self._is_at_once:  # the next plan has no time to keep: be patient
+            return due + self._dt // 2
         return due - self._crossing.slowest_up_ns - SPARE_NS
 
     def _go_on(self, now: int) -> None:

@@ -7,6 +7,7 @@ from wmrobot.runtime.robot import Command, Rung
 
 FURTHEST_NS = 1_000_000_000
 """[ns] a command for later than this from now is not taken"""
+MOST_PENDING = 256
 ROUNDING = 1e-3
 """Share of `control_dt` by which times may be off that were added up elsewhere."""
 
@@ -76,7 +77,10 @@ class Timeline:
         ]
         if not entries:
             return "stale"
-        self._pending = [entry for entry in self._pending if entry.when_ns < begin] + entries
+        kept = [entry for entry in self._pending if entry.when_ns < begin]
+        if len(kept) > MOST_PENDING:
+            return "crowded"
+        self._pending = kept + entries
         return None
 
     def advance(self, now_ns: int) -> Entry | None:
