@@ -10,7 +10,7 @@ import pytest
 from tests.test_runtime import describe_cart
 from wmrobot.runtime.anytime import Start, draw, search
 from wmrobot.runtime.arrays import FloatArray, Obs
-from wmrobot.runtime.deadline import DeadlineConfig, DeadlinePlanner, Decision
+from wmrobot.runtime.deadline import AT_ONCE, DeadlineConfig, DeadlinePlanner, Decision
 from wmrobot.runtime.description import Description
 from wmrobot.runtime.errors import ObservationError
 from wmrobot.runtime.noise import Noise
@@ -197,8 +197,7 @@ def test_without_compensation_nothing_is_rolled_and_plans_act_at_once() -> None:
         decision = loop()
     assert loop.stages.stepped == []
     assert (decision.lead, decision.iterations) == (0, 4)
-    ready = loop.stages.now_ns - OFFSET - 20 * MS  # by the robot's clock, as far as it is known
-    assert sent(decision).when_ns == ready
+    assert sent(decision).when_ns == AT_ONCE
     assert [decisions for _, decisions in loop.stages.begun[1:]] == [1] * 7
 
 

@@ -8,7 +8,7 @@ and then the guard holds the last action and stops the robot in the end.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from wmrobot.runtime.timing import MS, Costs, RobotTime, Stopwatch
 KNOWN = 8
 """Round trips that have to be known before a command that is late is taken for lost."""
 
+AT_ONCE = 0
+"""As a command's `when_ns`: on its arrival."""
 TRY_AFTER = 8
 """Readings without a search, until one is tried though there seems to be no time: what was measured
 on a machine that was busy may no longer be true, and only a search can tell."""
@@ -141,7 +143,7 @@ class DeadlinePlanner:
         if plan is not None:
             self._last = plan, when_ns
             if not self.cfg.compensate and not self.cfg.lockstep:
-                when_ns = self.time.there(self._now_ns())  # at once
+                when_ns = AT_ONCE
             command = self._command(reading.sequence, when_ns, plan.mean[0], Rung.FRESH)
         else:
             command = self._fall_back(reading, state, committed, when_ns, due_ns)
@@ -153,6 +155,8 @@ class DeadlinePlanner:
 
     def sent(self, command: Command, sent_ns: int) -> None:
         """A command has left for the robot."""
+        if command.when_ns == AT_ONCE:
+            command = replace(command, when_ns=self.time.there(sent_ns))
         self.schedule.sent(command, sent_ns)
 
     def prepare(self) -> None:

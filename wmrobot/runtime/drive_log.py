@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wmrobot.runtime.deadline import DeadlinePlanner, Decision
+from wmrobot.runtime.deadline import AT_ONCE, DeadlinePlanner, Decision
 from wmrobot.runtime.lateness import Lateness
 from wmrobot.runtime.messages import Status
 from wmrobot.runtime.quiet import resident_mib
@@ -183,7 +183,7 @@ class DriveLog:
         if len(planner.time.round_trip):
             self.round_trip.add(planner.time.round_trip.newest * 1e-9)
         for command in self._whens:
-            if command.sequence == reading.received:
+            if command.sequence == reading.received and command.when_ns != AT_ONCE:
                 self.command.add((reading.received_ns - command.when_ns) * 1e-9)
 
     def _follow(self, reading: Reading, last: Reading | None) -> None:

@@ -19,6 +19,7 @@ from wmrobot.runtime.stamped import StampedPort
 TAKES = (Reading, Status)
 HEARTBEAT_NS = 20_000_000
 SILENCE_NS = 2_000_000_000
+START_NS = 5_000_000_000
 FAREWELL_NS = 1_200_000_000  # each tells a status once a second
 REPEAT_NS = 300_000_000
 SECOND = 1_000_000_000
@@ -73,6 +74,7 @@ class Driver:
         self.why_over: str | None = None
         self._sent_ns = self._heard_ns = self._asked_ns = time.monotonic_ns()
         self._began_ns: int | None = None
+        self._ready_ns = self._sent_ns  # when the robot was last seen to do more than wait
         self._asked: Message = Reset(episode=1)  # what a robot that waits is asked again
         self._newest: tuple[Reading, FloatArray, int] | None = None
         self._decided = -1  # sequence of the newest reading that was planned from
@@ -135,6 +137,13 @@ class Driver:
         self._newest = reading, state, arrived_ns
 
     def _react(self, reading: Reading, state: FloatArray, arrived_ns: int, goal: Goal) -> None:
+        if reading.phase is not Phase.READY:
+            self._ready_ns = arrived_ns
+        elif arrived_ns - self._ready_ns > START_NS:
+            raise RobotError(
+                f"robot: expected it to start within {START_NS / SECOND:g} s, got none of the "
+                "commands in effect; its status or the guard's tells what was refused"
+            )
         if reading.phase in COUNTED:
             self._asked_ns = 0
             decision = self.planner.decide(reading, state, arrived_ns)
