@@ -317,6 +317,48 @@ def test_a_drive_that_is_interrupted_stops_the_robot_and_reports(
     assert len(list(read_flight(recording)[1])) == told["recording"]["written"] > 0
 
 
+DRIVER = """
+class Driver:
+    def angles(self):
+        return 0.0, 3.0
+
+    def velocities(self):
+        return 0.0, 0.0
+
+    def set_voltage(self, volts):
+        with open("volts.txt", "a") as file:
+            file.write(f"{volts}\\n")
+
+def open_qube():
+    return Driver()
+"""
+
+
+@pytest.mark.slow
+def test_the_documents_robot_is_driven(bundle: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    code = text.partition("`my_qube.py`:\n\n```python\n")[2].partition("\n```\n")[0]
+    assert 20 < len(code.splitlines()) < 40
+    (tmp_path / "my_qube.py").write_text(code.replace("port=7000", "port=0"), encoding="utf-8")
+    (tmp_path / "my_driver.py").write_text(DRIVER, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    robot = subprocess.Popen(
+        [sys.executable, "my_qube.py"], stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=environment,
+    )  # fmt: skip
+    assert robot.stdout is not None
+    port = json.loads(robot.stdout.readline())["port"]
+    words = ("seconds=1.5", "empty_loop_s=0", f"out={tmp_path}", "--json")
+    code_, told, errors = finish(drive(f"bundle={bundle}", f"robot=udp://127.0.0.1:{port}", *words))
+    robot.terminate()
+    assert (robot.wait(), code_, errors) == (0, 0, "")
+    robot.stdout.close()
+    assert json.loads(told)["ticks"]["by_rung"]["fresh"] > 10
+    volts = [float(line) for line in (tmp_path / "volts.txt").read_text().splitlines()]
+    assert 0 < max(map(abs, volts)) <= 6
+    assert volts[-1] == 0
+
+
 ALONE = """
 import sys
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder

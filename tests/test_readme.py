@@ -152,7 +152,7 @@ def test_robots_process_drives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     assert main(["export", "qube2-swingup", "out=bundles/qube2", "golden=10", "threads=1"]) == 0
     text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    (code,) = blocks(text, "python")
+    code, _ = blocks(text, "python")
     assert len(code.splitlines()) < 40
     names: dict[str, object] = {}
     exec(compile(code, "deploy.md", "exec"), names)

@@ -47,11 +47,12 @@ class Crew:
         Raises:
             ConfigError: It does not start; its own words say why.
         """
-        words = [f"{name}={_word(value)}" for name, value in settings.items()]
+        told = {**settings, "exit_with_stdin": True}  # we hold it: nobody outlives us
+        words = [f"{name}={_word(value)}" for name, value in told.items()]
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `dismiss`
         process = subprocess.Popen(
             [sys.executable, "-m", module, *words],
-            stdin=subprocess.PIPE,  # closes when we end, however that happens
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,  # Ctrl-C is ours: they are to stop after the planner has

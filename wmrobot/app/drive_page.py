@@ -48,7 +48,7 @@ def _headline(d: Mapping[str, Any]) -> Figures:
             ("Seconds", f"{d['seconds']:.1f}"),
             ("Action rate", _number(d["motion"]["action_rate_per_s"], ".2f") + " /s"),
             ("Action jerk", _number(d["motion"]["action_jerk_per_s2"], ".0f") + " /s2"),
-            ("Over because of", d["over"]),
+            ("Ended by", d["over"]),
         ]
     )
 

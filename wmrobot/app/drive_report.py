@@ -96,7 +96,7 @@ def write_page(out: Path, document: Mapping[str, Any], log: DriveLog) -> Path:
 
 def _lines(d: Mapping[str, Any]) -> Iterator[str]:
     ticks, real, waited = d["ticks"], d["returns"]["real_time"], d["returns"]["lockstep"]
-    yield f"{d['task']} on {d['robot']}: {d['seconds']:.1f} s, over because of: {d['over']}"
+    yield f"{d['task']} on {d['robot']}: {d['seconds']:.1f} s, ended by: {d['over']}"
     yield f"rate: robot {d['rate_hz']['robot']:.2f} Hz, fresh plans {d['rate_hz']['plans']:.2f} Hz"
     share = "" if ticks["interval"] is None else (
         f" = {ticks['share']:.2%}, 95% interval {ticks['interval'][0]:.2%} to "

@@ -204,7 +204,8 @@ class Drive:
             recorder = Recorder(self.out, self._about())
         try:
             self.driver = self._make_driver(guard, lockstep=False, recorder=recorder)
-            with quiet(cpu=self.cfg.cpu, priority=self.cfg.fifo) as said, Live(self.driver.log):
+            # the thread of the status line is to have no part in the loop's priority
+            with Live(self.driver.log), quiet(cpu=self.cfg.cpu, priority=self.cfg.fifo) as said:
                 self.remarks += said
                 with until_signal(self.driver):
                     self.driver.run(self._goal())
