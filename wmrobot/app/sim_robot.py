@@ -32,6 +32,7 @@ class SimConfig:
         host: Address to listen at.
         port: Number of the UDP port; 0 picks one, which is told on stdout.
         lockstep: Wait for each command instead of keeping time; the network is then unimpaired.
+        fifo: Priority of SCHED_FIFO to ask for, 1 to 99; 0 asks for none.
         exit_idle_s: Ends when nobody has been there for so long [s]; 0 for never.
         exit_with_stdin: Ends when stdin is closed, as it is when whoever started this dies.
     """
@@ -42,6 +43,7 @@ class SimConfig:
     host: str = LOOPBACK
     port: int = 0
     lockstep: bool = False
+    fifo: int = 1
     exit_idle_s: float = 0.0
     exit_with_stdin: bool = False
     mass: float = 0.0
@@ -90,7 +92,7 @@ def run(cfg: SimConfig) -> None:
         server = LockstepServer(robot, port) if cfg.lockstep else Server(robot, port)
         sys.stdout.write(json.dumps({"ready": True, "port": port.address[1]}) + "\n")
         sys.stdout.flush()
-        raise_priority()
+        raise_priority(0 if cfg.lockstep else cfg.fifo)
         with until_terminated(exit_with_stdin=cfg.exit_with_stdin):
             server.run(Idle(cfg.exit_idle_s))
 

@@ -55,6 +55,7 @@ class GuardConfig:
         port: UDP port for that; 0 picks one.
         log: File that transitions are appended to, as lines of JSON; empty for none.
         greet_s: Patience with a robot that does not answer [s].
+        fifo: Priority of SCHED_FIFO to ask for, 1 to 99; 0 asks for none.
         exit_idle_s: Ends when no planner has been there for so long [s]; 0 for never.
         exit_with_stdin: Ends when stdin is closed, as it is when whoever started this dies.
     """
@@ -66,6 +67,7 @@ class GuardConfig:
     port: int = 0
     log: str = ""
     greet_s: float = 10.0
+    fifo: int = 1
     exit_idle_s: float = 0.0
     exit_with_stdin: bool = False
 
@@ -237,7 +239,7 @@ def run_guard(cfg: GuardConfig) -> None:
         loop = GuardLoop(planners, to_robot, address, greeting, limits, log)
         sys.stdout.write(json.dumps({"ready": True, "port": planners.address[1]}) + "\n")
         sys.stdout.flush()
-        raise_priority()
+        raise_priority(cfg.fifo)
         with until_terminated(exit_with_stdin=cfg.exit_with_stdin):
             loop.run(Idle(cfg.exit_idle_s))
 

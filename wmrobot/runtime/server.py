@@ -51,16 +51,17 @@ STATUS_NS = 1_000_000_000
 TAKES = (Command, Heartbeat, Reset, Stop, EmergencyStop, Clear)
 
 
-def serve(robot: Robot, *, host: str = LOOPBACK, port: int = 0) -> None:
+def serve(robot: Robot, *, host: str = LOOPBACK, port: int = 0, fifo: int = 1) -> None:
     """Run a robot until the process is interrupted or terminated; its motors are stopped then.
 
     Args:
         robot: What to run.
         host: Address to listen at; by default nobody outside this machine is heard.
         port: Number of the UDP port; 0 picks one, which is told on stdout.
+        fifo: Priority of SCHED_FIFO to ask for, 1 to 99; 0 asks for none.
     """
     opened = Port(host, port)
-    raise_priority()
+    raise_priority(fifo)
     sys.stdout.write(f'{{"ready": true, "port": {opened.address[1]}}}\n')
     sys.stdout.flush()
     try:
