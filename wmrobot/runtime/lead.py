@@ -3,6 +3,7 @@
 from wmrobot.runtime.timing import Costs, RobotTime
 
 LARGEST = 8  # [ticks] further ahead no model sees
+UNKNOWN_NS = 500_000_000  # [ns] ahead, while it is not known how long a command takes
 RAISE_AFTER, LOWER_AFTER = 3, 50  # [readings]
 
 
@@ -12,7 +13,8 @@ class Lead:
     Commands take effect at ticks, so the time that way and planning take is rounded up; what is
     left of the last tick goes to the search. A change costs one tick without a fresh plan, or
     one plan made for nothing: it is made at once while the robot rests, and otherwise when it has
-    been asked for several times in a row.
+    been asked for several times in a row. A robot at rest is sent its first command far ahead, and
+    tells when it came: with too small a guess it might come too late for ever, and tell nothing.
 
     Args:
         control_dt_ns: Time between two ticks [ns].
@@ -44,6 +46,8 @@ class Lead:
             costs: Of planning.
             moving: Whether commands are in effect.
         """
+        if not moving and not len(time.round_trip):
+            return min(max(UNKNOWN_NS // self._dt_ns, 1), LARGEST)
         wanted = self.wanted(time, costs)
         if wanted > self.ticks:
             self._asked = max(self._asked, 0) + 1
