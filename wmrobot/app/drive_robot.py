@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from wmrobot.runtime.stages import Stages
 
 EPISODES = 3
+MOST_FIFO, ABOVE = 89, 10
+"""Who watches the planner has to come before it: on one core a plan would hold up a stop."""
 STOPPED_FOR_SAFETY = 1
 EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "safety": STOPPED_FOR_SAFETY}
 
@@ -49,7 +51,8 @@ class Config:
         replay: Recorded drive (flight.mcap) to plan again and compare, instead of driving.
         threads: Threads of onnxruntime.
         cpu: Core to stay on; null leaves it to the system.
-        fifo: Priority of SCHED_FIFO to ask for, 1 to 99; 0 asks for none.
+        fifo: Priority of SCHED_FIFO to ask for, 1 to 89; 0 asks for none. The guard and a simulated
+            robot ask for 10 more.
         sim: Of the simulated robot, for instance sim.obs_delay_ms=20 sim.loss=0.01.
         guard: Of the guard, see its own --help: python -m wmrobot.runtime.guard --help.
     """
@@ -70,7 +73,7 @@ class Config:
     replay: str | None = None
     threads: int = 1
     cpu: int | None = None
-    fifo: int = 0
+    fifo: int = 10
     sim: Mapping[str, str] = field(default_factory=dict)
     guard: Mapping[str, str] = field(default_factory=dict)
 
@@ -84,8 +87,8 @@ class Config:
                 raise ConfigError(f"{name}: expected at least 0, got {getattr(self, name)}")
         if self.threads < 1:
             raise ConfigError(f"threads: expected at least 1, got {self.threads}")
-        if self.fifo > 99:
-            raise ConfigError(f"fifo: expected 0 to 99, got {self.fifo}")
+        if self.fifo > MOST_FIFO:
+            raise ConfigError(f"fifo: expected 0 to {MOST_FIFO}, got {self.fifo}")
         if self.sim and self.robot != "sim":
             raise ConfigError("sim: expected robot=sim with it; hardware is what it is")
         find_address(self.robot)
@@ -170,7 +173,7 @@ class Drive:
                 SIMULATION, self._simulation(lockstep=False)
             )
             told = {"robot": f"{robot[0]}:{robot[1]}", "bundle": self.cfg.bundle, "port": 0}
-            guard = crew.start(GUARD, {**told, **self.cfg.guard})
+            guard = crew.start(GUARD, {**told, "fifo": self._above, **self.cfg.guard})
             try:
                 self._drive(guard)
             finally:
@@ -178,9 +181,15 @@ class Drive:
                 for module in (SIMULATION, GUARD):
                     self.remarks += [f"{module}: {line}" for line in crew.said(module)]
 
+    @property
+    def _above(self) -> int:
+        """Priority of who watches the planner."""
+        return self.cfg.fifo + ABOVE if self.cfg.fifo else 0
+
     def _simulation(self, *, lockstep: bool) -> dict[str, object]:
         told: dict[str, object] = {"bundle": self.cfg.bundle, "port": 0, "lockstep": lockstep}
-        return {**told, "seed": self.cfg.seed, **({} if lockstep else self.cfg.sim)}
+        told |= {"seed": self.cfg.seed, "fifo": 0 if lockstep else self._above}
+        return {**told, **({} if lockstep else self.cfg.sim)}
 
     def _drive_in_lockstep(self) -> None:
         """The same episodes, in a simulation that waits: what planning alone is worth."""
