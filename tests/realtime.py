@@ -1,6 +1,7 @@
 """Robots, ports and clocks for tests of the real-time loop."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +200,21 @@ class Process:
         self._reader.join()
         assert self.popen.stdout is not None
         self.popen.stdout.close()
+
+
+def keep_result(what: str, **values: Any) -> None:
+    """Add a line to the results of the long versions, with machine and commit."""
+    from wmrobot.app.run_folder import provenance
+
+    line = {
+        "what": what,
+        **values,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load_average": round(os.getloadavg()[0], 2),
+        "made": provenance(),
+    }
+    with (ROOT / "benchmarks" / "results" / "soak-guard.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 @contextmanager
