@@ -1,7 +1,6 @@
 """A robot's own loop: ticks, commands at their time, its watchdog, and who may talk to it."""
 
 import time
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,6 @@ import pytest
 from tests.realtime import DT, MS, FakeClock, FakePort, PretendPlanner, PretendRobot, command
 from wmrobot.runtime.errors import RobotError
 from wmrobot.runtime.greeting import ALIVE_NS
-from wmrobot.runtime.impairment import ImpairedPort, Impairment
-from wmrobot.runtime.lateness import Lateness, measure_empty_loop
 from wmrobot.runtime.messages import (
     Bye,
     Clear,
@@ -23,10 +20,9 @@ from wmrobot.runtime.messages import (
     Status,
     Stop,
 )
-from wmrobot.runtime.port import Port, is_loopback, wait
+from wmrobot.runtime.port import Port
 from wmrobot.runtime.robot import Outcome, Phase, Reading, Robot, Rung
 from wmrobot.runtime.server import Server, describe
-from wmrobot.runtime.timeline import FURTHEST_NS, Timeline
 
 
 class Rig:
@@ -325,107 +321,19 @@ def test_a_robot_class_is_short() -> None:
     assert describe(Mine()).sensors == ("angle",)
 
 
-def test_timeline_replaces_what_was_to_come_from_a_plans_time_on() -> None:
-    line = Timeline(DT)
-    assert line.add(command(0.1, 0.2, 0.3, when_ns=10 * DT), 9 * DT) is None
-    assert line.add(command(0.9, when_ns=11 * DT, sequence=2), 9 * DT) is None
-    seen = []
-    for tick in range(10, 14):
-        line.advance(tick * DT)
-        assert line.current is not None
-        seen.append((round(float(line.current.action[0]), 6), line.rung_at(tick * DT)))
-    assert seen == [(0.1, Rung.FRESH), (0.9, Rung.FRESH), (0.9, Rung.HOLD), (0.9, Rung.HOLD)]
-    assert line.add(command(0.1, when_ns=99 * DT + FURTHEST_NS), 14 * DT) == "early"
+@pytest.mark.parametrize("method", ["read", "apply"])
+def test_motors_are_stopped_when_the_robots_own_code_fails(method: str) -> None:
+    robot, port = PretendRobot(), Port()
 
+    def fail(*args: object) -> None:
+        raise OSError("the cable is off")
 
-def test_timeline_does_not_grow_without_end() -> None:
-    line = Timeline(DT)
-    told = [line.add(command(0.1, when_ns=10 * DT + k), 9 * DT) for k in range(1000)]
-    assert Counter(told) == {None: 257, "crowded": 743}
-
-
-def test_lateness_is_told_to_a_bin() -> None:
-    lateness = Lateness()
-    for k in range(1, 1001):
-        lateness.add(k * 1e-5)
-    found = lateness.summary()
-    assert found["count"] == 1000
-    for name, expected in (("p50", 5e-3), ("p99", 9.9e-3)):
-        assert expected <= found[name] <= expected * 1.1
-    assert found["max"] == pytest.approx(1e-2)
-    assert Lateness().summary()["max"] == 0.0
-
-
-def test_an_empty_loop_is_measured() -> None:
-    found = measure_empty_loop(0.002, 0.05).summary()
-    assert found["count"] == 25
-    assert 0 < found["max"] < 1.0
-
-
-@pytest.mark.parametrize(
-    ("host", "is_it"), [("127.0.0.1", True), ("0.0.0.0", False), ("localhost", True), ("x", False)]
-)
-def test_loopback_is_recognised(host: str, is_it: bool) -> None:
-    assert is_loopback(host) is is_it
-
-
-def test_a_port_beyond_loopback_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    Port().close()
-    assert capsys.readouterr().err == ""
-    port = Port("0.0.0.0")
+    setattr(robot, method, fail)
+    server = Server(robot, port)
+    now = time.monotonic_ns()
+    server.motors.ready()
+    server.motors.take(command(0.5, when_ns=now), now)
+    with pytest.raises(OSError, match="the cable is off"):
+        server.run()
+    assert robot.notes[-1] == ("stop", None)
     port.close()
-    assert (
-        capsys.readouterr().err == f"listening on 0.0.0.0:{port.address[1]}, beyond this machine\n"
-    )
-
-
-def test_a_port_that_is_taken_is_one_line() -> None:
-    port = Port()
-    with pytest.raises(RobotError, match="expected a free port"):
-        Port(port=port.address[1])
-    port.close()
-
-
-def through(impairment: Impairment, count: int = 200) -> list[tuple[int, float]]:
-    """Numbers sent through such a network, in the order of arrival, with their time on the way."""
-    sender, port = Port(), ImpairedPort(impairment, seed=1)
-    try:
-        left = {}
-        for k in range(count):
-            left[k] = time.monotonic()
-            sender.send(b"%d" % k, port.address)
-        arrived = []
-        end = time.monotonic() + 0.12
-        while (now := time.monotonic()) < end:
-            while (received := port.receive()) is not None:
-                number = int(bytes(received[0]))
-                arrived.append((number, time.monotonic() - left[number]))
-            wait([port], int((now + 0.005) * 1e9))
-        return arrived
-    finally:
-        sender.close()
-        port.close()
-
-
-def test_a_network_loses_and_doubles_at_the_rates_that_were_asked_for() -> None:
-    counts = Counter(number for number, _ in through(Impairment(loss=0.3, duplicate=0.4)))
-    assert 110 <= len(counts) <= 170  # 140 of 200, five standard deviations each way
-    assert 0.2 <= sum(count == 2 for count in counts.values()) / len(counts) <= 0.6
-
-
-def test_a_network_delays_and_reorders() -> None:
-    arrived = through(Impairment(action_delay_ms=30.0, jitter_ms=5.0, reorder=0.2))
-    assert len(arrived) == 200
-    assert all(on_the_way >= 0.03 for _, on_the_way in arrived)
-    order = [number for number, _ in arrived]
-    assert order != sorted(order)
-
-
-def test_an_unimpaired_network_keeps_order() -> None:
-    assert [number for number, _ in through(Impairment())] == list(range(200))
-
-
-@pytest.mark.parametrize("changes", [{"loss": 1.5}, {"jitter_ms": -1.0}])
-def test_an_impossible_network_is_refused(changes: dict[str, float]) -> None:
-    with pytest.raises(RobotError, match="expected"):
-        Impairment(**changes)
