@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -18,7 +18,9 @@ from wmrobot.app.output import emit, output_folder
 from wmrobot.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from wmrobot.runtime.drive_log import DriveLog
     from wmrobot.runtime.driver import Driver, Goal
+    from wmrobot.runtime.flight import Recorder
     from wmrobot.runtime.lateness import Lateness
     from wmrobot.runtime.stages import Stages
 
@@ -163,9 +165,10 @@ class Drive:
         """Measure the machine, drive in lock-step, drive."""
         from wmrobot.runtime.lateness import measure_empty_loop
 
-        control_dt = self.stages.description.control_dt
         if self.cfg.empty_loop_s:
-            self.empty_loop = measure_empty_loop(control_dt, self.cfg.empty_loop_s)
+            with self._quiet():
+                control_dt = self.stages.description.control_dt
+                self.empty_loop = measure_empty_loop(control_dt, self.cfg.empty_loop_s)
         if self.cfg.robot == "sim" and self.cfg.lockstep:
             self._drive_in_lockstep()
         with Crew() as crew:
@@ -193,11 +196,12 @@ class Drive:
 
     def _drive_in_lockstep(self) -> None:
         """The same episodes, in a simulation that waits: what planning alone is worth."""
+        from wmrobot.runtime.drive_log import DriveLog
         from wmrobot.runtime.driver import Goal
 
         with Crew() as crew:
             address = crew.start(SIMULATION, self._simulation(lockstep=True))
-            self.lockstep = self._make_driver(address, lockstep=True)
+            self.lockstep = self._make_driver(address, DriveLog(), lockstep=True)
             with until_signal(self.lockstep):
                 self.lockstep.run(Goal(episodes=self.cfg.lockstep, seed=self.cfg.seed))
         if self.lockstep.why_over in EXIT_CODES:
@@ -205,17 +209,16 @@ class Drive:
 
     def _drive(self, guard: tuple[str, int]) -> None:
         from wmrobot.app.live import Live
+        from wmrobot.runtime.drive_log import DriveLog
         from wmrobot.runtime.flight import Recorder
-        from wmrobot.runtime.quiet import quiet
 
-        recorder = None
-        if self.cfg.record:
-            recorder = Recorder(self.out, self._about())
+        log = DriveLog()
+        # these threads come first: they are to have no part in the loop's priority
+        recorder = Recorder(self.out, self._about()) if self.cfg.record else None
         try:
-            self.driver = self._make_driver(guard, lockstep=False, recorder=recorder)
-            # the thread of the status line is to have no part in the loop's priority
-            with Live(self.driver.log), quiet(cpu=self.cfg.cpu, priority=self.cfg.fifo) as said:
+            with Live(log), self._quiet() as said:
                 self.remarks += said
+                self.driver = self._make_driver(guard, log, lockstep=False, recorder=recorder)
                 with until_signal(self.driver):
                     self.driver.run(self._goal())
         finally:
@@ -224,11 +227,20 @@ class Drive:
                 told = {"written": recorder.written, "dropped": recorder.dropped}
                 self.recording = {"path": str(recorder.path), **told}
 
+    def _quiet(self) -> AbstractContextManager[list[str]]:
+        from wmrobot.runtime.quiet import quiet
+
+        return quiet(cpu=self.cfg.cpu, priority=self.cfg.fifo)
+
     def _make_driver(
-        self, address: tuple[str, int], *, lockstep: bool, recorder: Any = None
+        self,
+        address: tuple[str, int],
+        log: "DriveLog",
+        *,
+        lockstep: bool,
+        recorder: "Recorder | None" = None,
     ) -> "Driver":
         from wmrobot.runtime.deadline import DeadlineConfig, DeadlinePlanner
-        from wmrobot.runtime.drive_log import DriveLog
         from wmrobot.runtime.driver import Driver
 
         how = DeadlineConfig(
@@ -240,7 +252,7 @@ class Drive:
         )
         planner = DeadlinePlanner(self.stages, how, time.monotonic_ns)
         planner.rehearse()
-        return Driver(address, planner, DriveLog(), recorder)
+        return Driver(address, planner, log, recorder)
 
     def _goal(self) -> "Goal":
         from wmrobot.runtime.driver import Goal

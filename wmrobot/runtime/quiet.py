@@ -27,6 +27,7 @@ def quiet(*, cpu: int | None = None, priority: int = 0) -> Iterator[list[str]]:
     Yields:
         What was done and what was refused, a line each.
     """
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     said = [_pin(cpu), _hurry(priority)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)  # a thread that writes files gives way soon
@@ -37,6 +38,8 @@ def quiet(*, cpu: int | None = None, priority: int = 0) -> Iterator[list[str]]:
         sys.setswitchinterval(interval)
         if priority and said[1].startswith("SCHED_FIFO with"):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
 
 
 def tidy(until_ns: int) -> None:
