@@ -81,6 +81,14 @@ def test_settings_are_read_without_hydra() -> None:
         run(Config())
 
 
+def test_help_tells_what_goes_to_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drive", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: wmrobot drive [key=value ...] [--json]\n")
+    assert "\n  sim.<name>= " in text
+    assert "\n  guard.<name>= " in text
+
+
 def test_intervals_of_rare_events() -> None:
     assert interval(0, 0) is None
     low, high = interval(0, 30_000) or (1.0, 0.0)
@@ -245,6 +253,14 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     return process.returncode, out, errors
 
 
+def wait_for(recording: Path) -> None:
+    """Wait until a drive has begun, and a little more."""
+    end = time.monotonic() + 60
+    while not recording.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(3.0)
+
+
 @pytest.fixture(scope="module")
 def driven(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     out = tmp_path_factory.mktemp("driven")
@@ -302,10 +318,7 @@ def test_a_drive_that_is_interrupted_stops_the_robot_and_reports(
     words = ("lockstep=0", "empty_loop_s=0", f"out={tmp_path}", "seconds=60", "--json")
     process = drive(f"bundle={bundle}", *words)
     recording = tmp_path / "flight.mcap"
-    end = time.monotonic() + 60
-    while not recording.exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    time.sleep(3.0)
+    wait_for(recording)
     process.send_signal(number)
     code, text, errors = finish(process)
     assert (code, errors) == ({signal.SIGINT: 130, signal.SIGTERM: 143}[number], "")
@@ -357,6 +370,32 @@ def test_the_documents_robot_is_driven(bundle: Path, tmp_path: Path) -> None:
     volts = [float(line) for line in (tmp_path / "volts.txt").read_text().splitlines()]
     assert 0 < max(map(abs, volts)) <= 6
     assert volts[-1] == 0
+
+
+@pytest.mark.slow
+def test_another_robot_is_refused(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with crew.Crew() as ours:
+        host, port = ours.start(crew.SIMULATION, {"task": "cartpole-swingup", "port": 0})
+        words = [f"bundle={bundle}", f"robot=udp://{host}:{port}", "empty_loop_s=0"]
+        assert main(["drive", *words, "record=false"]) == 2
+    told = capsys.readouterr().err
+    assert "joints: the planner was made for ['arm_hinge', 'pole_hinge'], got" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_planner_that_stalls_is_stopped_and_says_so(bundle: Path, tmp_path: Path) -> None:
+    words = ("lockstep=0", "empty_loop_s=0", f"out={tmp_path}", "seconds=60", "--json")
+    process = drive(f"bundle={bundle}", *words)
+    wait_for(tmp_path / "flight.mcap")
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGCONT)
+    code, text, errors = finish(process)
+    assert (code, errors) == (1, "")
+    told = json.loads(text)
+    assert told["over"] == "safety"
+    assert "safe_stop" in [transition["to"] for transition in told["guard"]["transitions"]]
 
 
 ALONE = """

@@ -47,9 +47,10 @@ def verb_help(
         has_json: Whether it knows `--json`.
     """
     json = " [--json]" if has_json else ""
+    task = " [task]" if any(field.name == "task" for field in fields(settings)) else ""
     told = fields(settings) if extends is None else _own(settings)
     parts = [
-        f"usage: wmrobot {verb} [task] [key=value ...]{json}\n\n{summary}",
+        f"usage: wmrobot {verb}{task} [key=value ...]{json}\n\n{summary}",
         "\n".join(["settings and their defaults:", *_settings(settings, told)]),
     ]
     if extends is not None:
