@@ -70,7 +70,7 @@ class Motors:
         if entry is not None:
             self.command = np.clip(entry.action, -1.0, 1.0)
             self.applied, self._effect_ns = entry.sequence, now
-            self._robot.apply(self.command, entry.when_ns)
+            self._robot.apply(self.command, entry.effect_ns)
         if now - self._fed_ns >= WATCHDOG_NS:
             self.halt(Phase.STOPPED, "watchdog")
         elif now - self._effect_ns >= self._longest_hold:

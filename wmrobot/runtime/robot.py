@@ -190,8 +190,9 @@ class Robot(ABC):
 
         Args:
             action: (A,) in [-1, 1], finite.
-            when_ns: When this was to take effect, by `time.monotonic_ns` [ns]. It is called then,
-                or as soon as possible after it.
+            when_ns: When this takes effect, by `time.monotonic_ns` [ns]: the command's time, or
+                that of its arrival where it came late. It is called then, or as soon after it as
+                the system wakes up.
         """
 
     @abstractmethod

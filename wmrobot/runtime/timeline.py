@@ -16,13 +16,15 @@ class Entry(NamedTuple):
     """One action.
 
     Attributes:
-        when_ns: When it takes effect, by the robot's clock [ns].
+        when_ns: When it should take effect, by the robot's clock [ns].
+        effect_ns: When it does: later than that only where it arrived later.
         action: (A,) in [-1, 1].
         rung: Where it comes from.
         sequence: Number of the command that it came with.
     """
 
     when_ns: int
+    effect_ns: int
     action: FloatArray
     rung: Rung
     sequence: int
@@ -70,10 +72,11 @@ class Timeline:
         rungs = [command.rung] * len(command.actions)
         if command.rung == Rung.FRESH:
             rungs[1:] = [Rung.SHIFTED] * (len(rungs) - 1)
+        whens = [begin + i * self._dt for i in range(len(command.actions))]
         entries = [
-            Entry(begin + i * self._dt, action, rung, command.sequence)
-            for i, (action, rung) in enumerate(zip(command.actions, rungs, strict=True))
-            if begin + (i + 1) * self._dt > now_ns
+            Entry(when, max(when, now_ns), action, rung, command.sequence)
+            for when, action, rung in zip(whens, command.actions, rungs, strict=True)
+            if when + self._dt > now_ns
         ]
         if not entries:
             return "stale"
