@@ -43,7 +43,7 @@ class SimConfig:
     host: str = LOOPBACK
     port: int = 0
     lockstep: bool = False
-    fifo: int = 1
+    fifo: int = 20
     exit_idle_s: float = 0.0
     exit_with_stdin: bool = False
     mass: float = 0.0

@@ -67,7 +67,7 @@ class GuardConfig:
     port: int = 0
     log: str = ""
     greet_s: float = 10.0
-    fifo: int = 1
+    fifo: int = 20
     exit_idle_s: float = 0.0
     exit_with_stdin: bool = False
 

@@ -51,7 +51,7 @@ STATUS_NS = 1_000_000_000
 TAKES = (Command, Heartbeat, Reset, Stop, EmergencyStop, Clear)
 
 
-def serve(robot: Robot, *, host: str = LOOPBACK, port: int = 0, fifo: int = 1) -> None:
+def serve(robot: Robot, *, host: str = LOOPBACK, port: int = 0, fifo: int = 20) -> None:
     """Run a robot until the process is interrupted or terminated; its motors are stopped then.
 
     Args:
