@@ -11,8 +11,8 @@ from tests.test_runtime import describe_cart
 from wmrobot.runtime.anytime import Start, draw, search
 from wmrobot.runtime.arrays import FloatArray, Obs
 from wmrobot.runtime.deadline import AT_ONCE, DeadlineConfig, DeadlinePlanner, Decision
-from wmrobot.runtime.description import Description
-from wmrobot.runtime.errors import ObservationError
+from wmrobot.runtime.description import Description, PictureDescription
+from wmrobot.runtime.errors import BundleError, ObservationError
 from wmrobot.runtime.noise import Noise
 from wmrobot.runtime.planner import Outputs, Previous, nothing_planned
 from wmrobot.runtime.robot import Command, Phase, Reading, Rung
@@ -301,6 +301,19 @@ def test_what_is_not_finite_is_refused() -> None:
     )
     with pytest.raises(ObservationError, match="expected a finite number"):
         loop.planner.heard(reading, DT)
+
+
+def test_planners_of_pictures_or_of_many_are_refused() -> None:
+    pictures = PictureDescription(shape=(3, 64, 64), frame_stack=3, cameras=("side",))
+    for changed, message in (
+        (
+            replace(describe(), pictures=pictures),
+            r"expected a planner of obs=state, got one of \['",
+        ),
+        (replace(describe(), batch=4), "expected a planner of one robot, got one of 4"),
+    ):
+        with pytest.raises(BundleError, match=message):
+            Loop(description=changed)
 
 
 def test_the_robots_clock_needs_no_symmetric_ways() -> None:

@@ -14,6 +14,8 @@ import numpy as np
 
 from wmrobot.runtime.anytime import Planning, Start, draw, is_sound, prior_plan, search
 from wmrobot.runtime.arrays import FloatArray
+from wmrobot.runtime.description import Description
+from wmrobot.runtime.errors import BundleError
 from wmrobot.runtime.lead import Lead
 from wmrobot.runtime.planner import Outputs, Previous, nothing_planned
 from wmrobot.runtime.robot import Command, Phase, Reading, Rung
@@ -81,9 +83,13 @@ class DeadlinePlanner:
         stages: Of the planner.
         cfg: How to plan.
         now_ns: This clock [ns]; never goes back.
+
+    Raises:
+        BundleError: The planner sees pictures, which the wire does not carry, or is for several.
     """
 
     def __init__(self, stages: Planning, cfg: DeadlineConfig, now_ns: Callable[[], int]) -> None:
+        _check(stages.description)
         self._stages, self.cfg, self._now_ns = stages, cfg, now_ns
         self.description = stages.description
         self.control_dt_ns = round(self.description.control_dt * 1e9)
@@ -269,3 +275,16 @@ class DeadlinePlanner:
     def _seed(self) -> int:
         """Of the next plan's noise."""
         return self.cfg.seed * 2**32 + self._plans
+
+
+def _check(description: Description) -> None:
+    if description.pictures is not None or description.state is None:
+        raise BundleError(
+            f"obs: expected a planner of obs=state, got one of {sorted(description.obs_shapes)}; "
+            "the wire carries no pictures"
+        )
+    if description.batch not in (None, 1):
+        raise BundleError(
+            f"batch: expected a planner of one robot, got one of {description.batch}; "
+            "export it with batch=1"
+        )
