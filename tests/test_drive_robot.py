@@ -430,3 +430,15 @@ def test_a_robots_computer_needs_nothing_else(bundle: Path, tmp_path: Path) -> N
     assert told["ticks"]["total"] > 50
     assert Path(told["recording"]["path"]).name == "flight.npz"
     assert told["returns"]["lockstep"] is None
+
+
+def test_what_is_not_installed_is_said_at_once(tmp_path: Path) -> None:
+    code = ALONE.replace('"msgpack", ', "")
+    result = subprocess.run(
+        [sys.executable, "-c", code, "drive", "bundle=bundles/none"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: this needs wmrobot[drive] (msgpack is not installed)")
+    assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ def page(document: Mapping[str, Any], trace: Sequence[Sample]) -> str:
         sections=[
             Section(title="What came of it", blocks=[_headline(document)]),
             Section(title="Time", blocks=_time(document)),
-            Section(title="The last minute", blocks=_drawings(trace)),
+            Section(title="The newest ticks", blocks=_drawings(trace)),
             Section(title="Guard", blocks=_guard(document["guard"])),
             Section(title="Again", blocks=[_again(document)]),
         ],

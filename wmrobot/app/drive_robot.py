@@ -119,6 +119,7 @@ def run(cfg: Config, *, json: bool = False) -> int:
         return run_replay(cfg, json=json)
     if cfg.bundle is None:
         raise ConfigError("bundle: expected a folder, got none; wmrobot export writes one")
+    import wmrobot.runtime.wire  # noqa: F401 - says at once what is not installed
     from wmrobot.app.drive_report import make_document, tell, write_page
     from wmrobot.runtime.stages import Stages
 
