@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from wmrobot.envs.render import choose_backend
@@ -43,7 +44,11 @@ def _has_gpu() -> bool:
 
 @pytest.fixture(scope="session")
 def cart_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small bundle of a cart, to be read and copied, not altered."""
+    """A small bundle of a cart, to be read and copied, not altered; tracing it takes long."""
     from tests.bundles import random_facts, write
 
-    return write(tmp_path_factory.mktemp("bundles") / "cart", random_facts())
+    here = tmp_path_factory.getbasetemp()
+    together = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
+    folder = together / "bundles" / "cart"
+    with FileLock(together / "bundles.lock"):  # one of the processes exports, the others wait
+        return folder if folder.exists() else write(folder, random_facts())
