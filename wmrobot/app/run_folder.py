@@ -4,6 +4,7 @@
 <run>/checkpoints/<n>/    newest two, each sealed
 <run>/replay/             chunks that checkpoints refer to
 <run>/eval.csv train.csv  one row an evaluation, one row every `log_freq` decisions
+<run>/timing.csv          when evaluations and checkpoints were done
 <run>/tensorboard/
 <run>/wandb.json          id of the run on Weights & Biases, where it is logged there
 """

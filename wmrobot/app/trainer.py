@@ -40,11 +40,13 @@ from wmrobot.app.recorded import deal
 from wmrobot.app.rehearsal import rehearse
 from wmrobot.app.schedule import is_due, updates_due
 from wmrobot.app.settings import TrainConfig
+from wmrobot.app.stopwatch import Stopwatch
 from wmrobot.core.config import to_plain
 from wmrobot.core.errors import ObservationError, TrainingError
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.learn.learner import Learner
+from wmrobot.learn.watch import Watch
 
 
 class Trainer:
@@ -95,6 +97,7 @@ class Trainer:
         self.replay = build_replay(cfg, self.card.task, device)
         self.chunks = ReplayChunks(run / "replay", self.replay)
         self.logs = Logs(run, cfg.wandb, to_plain(cfg))
+        self.stopwatch, self.watch = Stopwatch(run), Watch()
         self.progress = Progress()
         self.collector = Collector(cfg, self.env, self.controller, self.replay, self.progress)
         self.stop_requested = False
@@ -108,6 +111,7 @@ class Trainer:
 
     def begin(self) -> None:
         """Start from nothing but what `init` and `data` bring."""
+        self.stopwatch.go_on(0)
         if self.cfg.init is not None:
             self._init_weights(self.cfg.init)
         if self.cfg.data is not None:
@@ -145,6 +149,7 @@ class Trainer:
         self._sampler.bit_generator.state = state["sampler"]
         self._metrics = {name: torch.tensor(value) for name, value in state["metrics"].items()}
         self.collector.load_state(state)
+        self.stopwatch.go_on(self.counters.decisions)
         is_settled = self.counters.settled == self.counters.decisions
         self.logs.cut(state["logs"], purge_step=self._env_steps + is_settled)
 
@@ -230,6 +235,7 @@ class Trainer:
             self._metrics = self.learner.update(batch.to(self.device))
             self.counters.owed -= 1
             self.counters.updates += 1
+            self.watch.note(self._metrics, self.counters.updates)
         self.progress.update_s += time.perf_counter() - begin
 
     def _log(self) -> None:
@@ -262,6 +268,7 @@ class Trainer:
             return
         self.progress.last_return = rollout.mean_reward
         self.logs.evaluation(self.counters.decisions, self._env_steps, rollout)
+        self.stopwatch.mark(self.counters.decisions, self._env_steps, "evaluation")
 
     def save(self) -> Path:
         """Write a checkpoint; `resume` from it goes on bit for bit.
@@ -286,14 +293,18 @@ class Trainer:
         }
         made = {**self.card.made, **vars(self.counters)}
         card = replace(self.card, made=made)
-        return save_checkpoint(
+        saved = save_checkpoint(
             self.run, self.counters.decisions, self.model, card, training, self.chunks
         )
+        self.stopwatch.mark(self.counters.decisions, self._env_steps, "save")
+        return saved
 
     def _refuse_to_go_on(self) -> NoReturn:
         start = f"with init={self.run} and" if checkpoint_folders(self.run) else "with"
+        broken = self.watch.first()
+        which = f"; {broken[0]} was the first to break, in update {broken[1]}" if broken else ""
         raise TrainingError(
-            f"losses or weights are not finite after {self.counters.updates} updates. "
+            f"losses or weights are not finite after {self.counters.updates} updates{which}. "
             f"{describe_kept(self.run)}; start a new run {start} a learner.lr below "
             f"{self.cfg.learner.lr}"
         )
