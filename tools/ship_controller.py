@@ -8,7 +8,6 @@ the median is copied to `assets/controllers/<task>/`. The runs' own evaluations 
 """
 
 import argparse
-import csv
 import shlex
 import sys
 from dataclasses import dataclass
@@ -30,13 +29,13 @@ from wmrobot.app.controllers import (
 from wmrobot.app.device import keep_freed_memory
 from wmrobot.app.evaluation import evaluate
 from wmrobot.app.plots import Curve, curve_png
+from wmrobot.app.results import read_result, write_results
 from wmrobot.app.settings import TrainConfig
 from wmrobot.core.config import flatten, to_plain
 from wmrobot.core.files import read_json, replace_folder, seal
 from wmrobot.model.world_model import WorldModel
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = ("step", "reward", "seed", "profile", "machine", "wall_clock_s", "commit")
 EPISODES, SEED = 20, 1000
 
 
@@ -143,20 +142,13 @@ def write_curves(results: list[Result]) -> None:
     folder = ROOT / "benchmarks" / "results" / "learning" / first.card.obs
     folder.mkdir(parents=True, exist_ok=True)
     name, repeat = first.card.task.name, first.card.task.action_repeat
-    tables = [np.loadtxt(r.run / "eval.csv", delimiter=",", skiprows=1, ndmin=2) for r in results]
-    with (folder / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for result, table in zip(results, tables, strict=True):
-            made, settings = result.card.made, result.settings
-            facts = [settings["seed"], settings["profile"], made["machine"]]
-            facts += [result.summary["seconds"], made["commit"]]
-            writer.writerows([[int(step), reward, *facts] for step, reward in table])
-    shortest = min(len(table) for table in tables)
+    curves = [read_result(result.run) for result in results]
+    write_results(folder / f"{name}.csv", curves)
+    shortest = min(len(each.steps) for each in curves)
     curve = Curve(
         label=f"{first.settings['profile']}, {len(results)} seeds",
-        decisions=tables[0][:shortest, 0] / repeat,
-        returns=np.stack([table[:shortest, 1] for table in tables]),
+        decisions=curves[0].steps[:shortest] / repeat,
+        returns=np.stack([each.rewards[:shortest] for each in curves]),
     )
     (folder / f"{name}.png").write_bytes(curve_png([curve], title=name))
 

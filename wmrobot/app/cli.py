@@ -61,6 +61,23 @@ VERBS: Mapping[str, Verb] = {
             "wmrobot train resume=runs/cartpole",
         ),
     ),
+    "sweep": Verb(
+        module="wmrobot.app.sweep",
+        summary="Train tasks x seeds, and compare with published returns; goes on after a kill.",
+        examples=(
+            "wmrobot sweep benchmarks/sweeps/nano-100k.yaml jobs=2",
+            "wmrobot sweep benchmarks/sweeps/nano-100k.yaml jobs=0",
+            "wmrobot sweep my_sweep.yaml runs=runs/mine out=results anchors=benchmarks/anchors",
+        ),
+    ),
+    "report": Verb(
+        module="wmrobot.app.run_report",
+        summary="Tell a run in one page: curves, losses, and what its model got right.",
+        examples=(
+            "wmrobot report run=runs/cartpole",
+            "wmrobot report run=runs/cartpole out=cartpole.html episodes=10 horizon=32",
+        ),
+    ),
     "evaluate": Verb(
         module="wmrobot.app.evaluate",
         summary="Measure a trained controller, or what it is compared with, over whole episodes.",
@@ -121,9 +138,9 @@ VERBS: Mapping[str, Verb] = {
 }
 
 TRAIN_PACKAGES = (
-    "PIL", "dm_control", "dm_env", "filelock", "gymnasium", "hydra", "imageio", "matplotlib",
-    "mujoco", "omegaconf", "psutil", "pydantic", "rich", "safetensors", "scipy", "tensorboard",
-    "torch", "tqdm", "yaml",
+    "PIL", "dm_control", "dm_env", "filelock", "gymnasium", "hydra", "imageio", "joblib",
+    "matplotlib", "mujoco", "omegaconf", "psutil", "pydantic", "rich", "safetensors", "scipy",
+    "tensorboard", "torch", "tqdm", "yaml",
 )  # fmt: skip
 EXPORT_PACKAGES = ("onnx", "onnxscript")
 DRIVE_PACKAGES = ("mcap", "msgpack")
@@ -223,14 +240,14 @@ def _check_flags(name: str, verb: Verb, flags: set[str]) -> None:
 
 
 def _load(config: type[Any], words: Sequence[str], *, plain: bool) -> Any:
-    """Settings of a verb; its first word without `=` is the task."""
+    """Settings of a verb; its first word without `=` is the task, or the file of a sweep."""
     names = {field.name for field in fields(config)}
     if not words and "profile" not in names:
         return config()  # nothing to compose: works where Hydra is not installed
     overrides = list(words)
     bare = [index for index, word in enumerate(words) if not _is_override(word)]
-    if bare and "task" in names:
-        overrides[bare[0]] = f"task={words[bare[0]]}"
+    if bare and (subject := names & {"task", "file"}):
+        overrides[bare[0]] = f"{subject.pop()}={words[bare[0]]}"
     for key, equals, value in (word.partition("=") for word in overrides):
         if equals and not value.strip():  # an unset variable of the shell, most often
             raise ConfigError(f"{key}: expected a value, got none; leave it out for its default")

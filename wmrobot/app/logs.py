@@ -81,6 +81,11 @@ class Logs:
         }
         self._scalars("eval", step, figures)
 
+    def diagnostics(self, step: int, figures: Mapping[str, float]) -> None:
+        """Log figures that stand in no table."""
+        told = {name: value for name, value in figures.items() if not math.isnan(value)}
+        self._scalars("diagnostics", step, told)
+
     def sizes(self) -> dict[str, int]:
         """Lengths of the tables, for a checkpoint."""
         return {"eval": self._eval.size, "train": self._train.size}

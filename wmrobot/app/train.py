@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from wmrobot.app.config import load
@@ -65,14 +66,16 @@ def _train(cfg: Config, folder: Path) -> bool:
     """Train in a folder that is ours alone."""
     resumed = cfg.resume is not None
     if resumed:
-        cfg = _saved_settings(folder)
+        cfg = read_settings(folder)
     else:
         _refuse_to_overwrite(cfg, folder)
-        cfg = _settle_places(cfg)
+        cfg = settle_places(cfg)
     device = pick_device(cfg.device)
     threads = set_threads(cfg.threads)
     keep_freed_memory()
     made = provenance() | {"device": str(device), "threads": threads}
+    if device.type == "cuda":
+        made["gpu"] = torch.cuda.get_device_name(device)
     begin = time.perf_counter()
     trainer = Trainer(cfg, folder, device, made)
     try:
@@ -120,8 +123,8 @@ def _refuse_to_overwrite(cfg: Config, folder: Path) -> None:
             )
 
 
-def _settle_places(cfg: Config) -> Config:
-    """Every place by its full path, so that the run goes on from any working directory."""
+def settle_places(cfg: Config) -> Config:
+    """Settings with every place by its full path: the run goes on from any working directory."""
     changes: dict[str, Any] = {"task": canonical_name(cfg.task)}
     for name in ("data", "save_episodes", "init"):
         value = getattr(cfg, name)
@@ -130,7 +133,7 @@ def _settle_places(cfg: Config) -> Config:
     return replace(cfg, **changes)
 
 
-def _saved_settings(folder: Path) -> Config:
+def read_settings(folder: Path) -> Config:
     """Settings that the run was started with.
 
     Raises:

@@ -33,6 +33,7 @@ from wmrobot.app.controllers import (
     make_model,
     read_controller,
 )
+from wmrobot.app.diagnosis import glance
 from wmrobot.app.evaluation import evaluate
 from wmrobot.app.logs import Logs
 from wmrobot.app.progress import Counters, Progress
@@ -269,6 +270,8 @@ class Trainer:
         self.progress.last_return = rollout.mean_reward
         self.logs.evaluation(self.counters.decisions, self._env_steps, rollout)
         self.stopwatch.mark(self.counters.decisions, self._env_steps, "evaluation")
+        figures = glance(self.model, self.replay, self.controller, self.cfg.seed, self.device)
+        self.logs.diagnostics(self._env_steps, figures)
 
     def save(self) -> Path:
         """Write a checkpoint; `resume` from it goes on bit for bit.

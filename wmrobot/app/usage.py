@@ -47,10 +47,9 @@ def verb_help(
         has_json: Whether it knows `--json`.
     """
     json = " [--json]" if has_json else ""
-    task = " [task]" if any(field.name == "task" for field in fields(settings)) else ""
     told = fields(settings) if extends is None else _own(settings)
     parts = [
-        f"usage: wmrobot {verb}{task} [key=value ...]{json}\n\n{summary}",
+        f"usage: wmrobot {verb} {_subject(settings)}[key=value ...]{json}\n\n{summary}",
         "\n".join(["settings and their defaults:", *_settings(settings, told)]),
     ]
     if extends is not None:
@@ -92,6 +91,12 @@ def attribute_docs(cls: type[Any]) -> dict[str, str]:
             if colon:
                 docs[name.strip()] = " ".join(text.split())
     return docs
+
+
+def _subject(settings: type[Any]) -> str:
+    """What a verb may be told without a `key=`."""
+    names = {field.name for field in fields(settings)}
+    return "[task] " if "task" in names else "<file> " if "file" in names else ""
 
 
 def _own(cls: type[Any]) -> "tuple[Field[Any], ...]":

@@ -71,6 +71,11 @@ class Controller:
         assert self._plan is not None, "plan asked for before the first act"
         return self._plan
 
+    @property
+    def last_plan(self) -> Plan | None:
+        """The same; None before the first `act`."""
+        return self._plan
+
     def reset(self, rows: Array | None = None) -> None:
         """Start the given rows afresh (all by default; the number of robots may then change)."""
         self._frames.reset(rows)

@@ -80,6 +80,11 @@ class Replay:
         """Subsequences that can be drawn now."""
         return self._windows.count
 
+    @property
+    def mean_age(self) -> float:
+        """How long ago, on average, what is drawn was lived [decisions of all environments]."""
+        return self._windows.mean_age * self.num_envs
+
     def start(self, obs: Obs, columns: IntArray | None = None) -> None:
         """Open an episode in the given environments (all by default) with observations (B, ...)."""
         columns = self._windows.columns if columns is None else columns

@@ -4,6 +4,8 @@ Rows are counted from the first ever written (`head`) and live in slot `row % nu
 for each environment (column).
 """
 
+import math
+
 import numpy as np
 
 from wmrobot.core.errors import DataError
@@ -36,6 +38,17 @@ class Windows:
     def count(self) -> int:
         """Windows that can be drawn now."""
         return int((self._last - self._first).sum())
+
+    @property
+    def mean_age(self) -> float:
+        """Mean age of the windows that can be drawn [rows of their ring]; NaN without any."""
+        if not self.count:
+            return math.nan
+        total = 0
+        for column in self.columns:
+            places = np.arange(self._first[column], self._last[column]) % self.num_rows
+            total += int((self.head[column] - 1 - self._queue[column, places]).sum())
+        return total / self.count
 
     @property
     def oldest(self) -> IntArray:

@@ -1,0 +1,79 @@
+"""The report of a run: one page, complete, with figures that agree with the run's own."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.runs import CART, REACH, play, tiny
+from tests.test_report import Page
+from tests.tiny import make_card
+from wmrobot.app.cli import main
+from wmrobot.app.controllers import make_model
+from wmrobot.app.diagnosis import diagnose, encode_episode, watch
+from wmrobot.app.train import RUN_FILE
+from wmrobot.core.config import to_plain
+from wmrobot.core.files import write_json
+
+
+def test_a_run_is_told_in_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, cfg = tmp_path / "first", tiny()
+    assert play(cfg, run)
+    made = {"machine": "abacus", "commit": None}
+    write_json(run / RUN_FILE, {"schema": 1, "settings": to_plain(cfg), "made": made})
+    (run / "drive.mp4").write_bytes(b"film bytes")
+    words = [f"run={run}", "episodes=2", "horizon=3", "threads=1"]
+    assert main(["report", *words]) == 0
+    assert capsys.readouterr().out == f"look at it: {run / 'report.html'}\n"
+    text = (run / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert not re.search(r"https?:|url\(|@import|<script", text)
+    titles = page.texts
+    for title in (
+        "In short", "How it learned", "Film", "What planning is worth", "How far it sees ahead",
+        "Values against returns", "The search", "The latent", "Replay", "Where it was trained",
+    ):  # fmt: skip
+        assert title in titles
+    assert "rail" in titles  # the cart's only joint is probed
+    assert "candidates that were not finite, of the last iteration" in titles
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", f"run={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}: expected a run to report on, found no {RUN_FILE}\n"
+    )
+    assert main(["report", f"run={tmp_path}", "horizon=0"]) == 2
+    assert capsys.readouterr().err == "error: horizon: expected at least 1, got 0\n"
+
+
+def test_watching_changes_nothing() -> None:
+    """A watched planner drives as one in an evaluation does."""
+    card = make_card(CART)
+    torch.manual_seed(0)
+    model = make_model(card, torch.device("cpu")).eval()
+    watched = watch(model, card, "zero", episodes=2, seed=3)
+    again = watch(model, card, "zero", episodes=2, seed=3)
+    returns = [[e.reward for e in each.rollout.episodes] for each in (watched, again)]
+    assert returns[0] == returns[1]
+    assert watched.joints == ("rail",)
+    for row, episode in enumerate(watched.rollout.recorded):
+        told = [positions[row, 0] for positions in watched.positions[: len(episode.action)]]
+        seen = episode.obs["state"][:-1]
+        column = np.abs(seen - np.array(told)[:, None]).max(axis=0).argmin()
+        np.testing.assert_allclose(seen[:, column], told, atol=1e-5)  # the observation has qpos
+    z = encode_episode(model, card, watched.rollout.recorded[0])
+    assert z.shape == (6, card.model.latent_dim)
+
+
+def test_a_task_without_joints_has_no_probe() -> None:
+    card = make_card(REACH)
+    torch.manual_seed(0)
+    found = diagnose(
+        make_model(card, torch.device("cpu")).eval(), card, episodes=2, horizon=2, seed=0
+    )
+    assert found.probe == {}
+    assert found.open_loop.latent.shape == (2,)
+    assert set(found.agents) == {"trained", "prior", "shuffled", "zero"}

@@ -1,0 +1,168 @@
+"""`wmrobot report`: a run in one page: how it learned, and what its model got right."""
+
+import csv
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from wmrobot import __version__
+from wmrobot.app.build import build_replay
+from wmrobot.app.checkpoint import TRAINING, ReplayChunks, read_training
+from wmrobot.app.controllers import Card, find_controller, read_controller
+from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.diagnosis import Diagnosis, diagnose
+from wmrobot.app.diagnosis_page import curve_of, diagnosis_sections, loss_pictures
+from wmrobot.app.report import Figures, Paragraph, Picture, Section, Table, Video, write_report
+from wmrobot.app.results import Result, read_result
+from wmrobot.app.run_folder import RUN_FILE
+from wmrobot.app.train import SUMMARY_FILE, read_settings
+from wmrobot.core.errors import CheckpointError, ConfigError, DataError
+from wmrobot.core.files import make_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of `report`.
+
+    Attributes:
+        run: Folder of a run.
+        out: The page; null takes `report.html` in that folder.
+        episodes: Episodes that each agent drives, side by side; the probe needs two.
+        horizon: Decisions that the model imagines without looking again.
+        film: MP4 to show; null takes the newest one in the run's folder, where there is one.
+        seed: Of the environments and of the planner's noise.
+        device: auto, cpu, cuda or mps.
+        threads: Threads of torch; 0 takes every core.
+    """
+
+    run: str
+    out: str | None = None
+    episodes: int = 4
+    horizon: int = 16
+    film: str | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "horizon"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ConfigError(f"seed: expected at least 0, got {self.seed}")
+
+
+def run(cfg: Config, *, json: bool = False) -> int:
+    """Drive, measure, write the page."""
+    folder = Path(cfg.run).expanduser()
+    if not (folder / RUN_FILE).is_file():
+        raise CheckpointError(f"{folder}: expected a run to report on, found no {RUN_FILE}")
+    film = _film(cfg.film, folder)
+    device = pick_device(cfg.device)
+    set_threads(cfg.threads)
+    keep_freed_memory()
+    checkpoint = find_controller(task=None, run=str(folder))
+    model, card = read_controller(checkpoint, device)
+    result = read_result(folder)
+    diagnosis = diagnose(
+        model.eval(), card, episodes=cfg.episodes, horizon=cfg.horizon, seed=cfg.seed
+    )
+    page = Path(cfg.out).expanduser() if cfg.out else folder / "report.html"
+    make_folder(page.parent)
+    write_report(
+        page,
+        title=f"{card.task.name}: {folder.name}",
+        intro=f"{checkpoint.name} decisions, {datetime.now():%Y-%m-%d %H:%M}, "
+        f"wmrobot {__version__}",
+        sections=[
+            _summary(folder, card, result, diagnosis),
+            *_curves(folder, card, result, film),
+            *diagnosis_sections(diagnosis, card, cfg.episodes),
+            _replay(folder, checkpoint, card),
+            _origin(card),
+        ],
+    )
+    print(f"look at it: {page}")
+    return 0
+
+
+def _film(given: str | None, folder: Path) -> Path | None:
+    """The film to show, if any."""
+    if given is not None:
+        film = Path(given).expanduser()
+        if not film.is_file():
+            raise ConfigError(f"film: expected an MP4, found no such file: {film}")
+        return film
+    found = sorted(folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None
+
+
+def _summary(folder: Path, card: Card, result: Result, diagnosis: Diagnosis) -> Section:
+    mean, _ = diagnosis.agents["trained"]
+    items = [("return of the planner", f"{mean:.1f}")]
+    if len(result.rewards):
+        items.append(("newest evaluation", f"{result.rewards[-1]:.1f}"))
+        if not np.isnan(result.wall_clock_s[-1]):
+            items.append(("minutes until it", f"{result.wall_clock_s[-1] / 60:.1f}"))
+    items += [
+        ("latent rank", f"{diagnosis.rank:.1f} of {card.model.latent_dim}"),
+        ("over-estimation of the prior's value", f"{diagnosis.prior_value.bias:+.2f}"),
+    ]
+    blocks: list[Any] = [Figures(items=items)]
+    if not (folder / SUMMARY_FILE).exists():
+        blocks.append(Paragraph(text="This run is not finished: its last checkpoint is told."))
+    return Section(title="In short", blocks=blocks)
+
+
+def _curves(folder: Path, card: Card, result: Result, film: Path | None) -> list[Section]:
+    """How it learned: evaluations, losses, gradients; and a film of what came of it."""
+    blocks: list[Any] = []
+    if len(result.steps):
+        picture = curve_of(result, card)
+        blocks.append(Picture(data=picture, caption="evaluations while it learned"))
+    rows = _train_rows(folder / "train.csv")
+    blocks += [Picture(data=data, caption=caption) for caption, data in loss_pictures(rows)]
+    sections = [Section(title="How it learned", blocks=blocks)] if blocks else []
+    if film is not None:
+        sections.append(Section(title="Film", blocks=[Video(data=film, caption=film.name)]))
+    return sections
+
+
+def _train_rows(path: Path) -> dict[str, np.ndarray]:
+    """Columns of `train.csv`; NaN where a cell is empty."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        return {}
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+def _replay(folder: Path, checkpoint: Path, card: Card) -> Section:
+    """What the last checkpoint's replay holds."""
+    if not (checkpoint / f"{TRAINING}.json").exists():
+        return Section(title="Replay", blocks=[Paragraph(text="None was saved.")])
+    state, settings = read_training(checkpoint), read_settings(folder)
+    try:
+        replay = build_replay(settings, card.task, torch.device("cpu"))
+    except DataError as error:
+        return Section(title="Replay", blocks=[Paragraph(text=f"It was not read: {error}.")])
+    ReplayChunks(folder / "replay", replay).load(state["chunks"])
+    rows = [
+        ["windows that can be drawn", f"{replay.num_samples:,}"],
+        ["mean age of what is drawn [decisions]", f"{replay.mean_age:,.0f}"],
+        ["memory [MB]", f"{replay.num_bytes / 1e6:,.1f}"],
+        ["updates made", f"{state['counters']['updates']:,}"],
+    ]
+    return Section(title="Replay", blocks=[Table(header=("", ""), rows=rows)])
+
+
+def _origin(card: Card) -> Section:
+    made = {name: value for name, value in card.made.items() if not isinstance(value, dict)}
+    rows = [[name, "unknown" if value is None else str(value)] for name, value in made.items()]
+    return Section(title="Where it was trained", blocks=[Table(header=("", ""), rows=rows)])
