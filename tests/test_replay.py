@@ -213,3 +213,18 @@ def test_an_episode_of_another_robot_is_refused() -> None:
         DataError, match=r"episode.obs.state: expected shape \(T \+ 1, 3\), got \(3, 2\)"
     ):
         make(1, 100, pictures=False).add_episode(episode, 0)
+
+
+def test_age_is_the_mean_over_all_that_is_drawn() -> None:
+    # rows 0 to 6 of one episode: windows of 3 decisions start at rows 0 to 3
+    replay = filled([100], 6, 50, pictures=False)
+    assert replay.num_samples == 4
+    assert replay.mean_age == (6 + 5 + 4 + 3) / 4
+    assert filled([100, 100], 6, 50, pictures=False).mean_age == 2 * 4.5  # of two environments
+    assert np.isnan(make(1, 50).mean_age)
+
+
+def test_age_stops_growing_where_old_rows_are_overwritten() -> None:
+    ages = [filled([10], decisions, 40, pictures=False).mean_age for decisions in (30, 400, 800)]
+    assert ages[0] < ages[1]
+    assert ages[1] == ages[2]

@@ -18,6 +18,7 @@ from wmrobot.core.config import to_plain
 from wmrobot.core.files import write_json
 
 
+@pytest.mark.slow
 def test_a_run_is_told_in_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, cfg = tmp_path / "first", tiny()
     assert play(cfg, run)

@@ -12,15 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import CART, COUNTER
+from tests.runs import CART, play
 from tests.runs import words as words_of
 from tests.test_anchors import write as write_anchors
 from wmrobot.app import sweep
 from wmrobot.app.cli import main
 from wmrobot.app.launcher import Launcher
+from wmrobot.app.run_folder import RUN_FILE, provenance
 from wmrobot.app.sweep_plan import Run, list_runs, read_plan
 from wmrobot.app.train import settle_places
 from wmrobot.core.config import to_plain
+from wmrobot.core.files import write_json
 
 PRETEND = (sys.executable, "-S", str(Path(__file__).with_name("pretend_train.py")))
 
@@ -166,16 +168,22 @@ def test_a_run_that_another_process_still_trains_is_waited_for(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_real_runs_are_swept(tmp_path: Path) -> None:
-    """Two tasks by `wmrobot train` itself."""
+    """By `wmrobot train` itself: one new run, and one that was broken off before."""
     settings = [word for word in words_of(steps=30) if not word.startswith("task=")]
-    file = tmp_path / "sweep.yaml"
-    plan = {"tasks": [CART, COUNTER], "seeds": [1], "settings": settings}
-    file.write_text(json.dumps(plan))
-    assert main(["sweep", str(file), "jobs=2", f"runs={tmp_path / 'runs'}"]) == 0
-    results = tmp_path / "runs" / "results" / "state"
+    file, runs = tmp_path / "sweep.yaml", tmp_path / "runs"
+    file.write_text(json.dumps({"tasks": [CART], "seeds": [1, 2], "settings": settings}))
+    begun = list_runs(read_plan(file), runs)[1]
+    assert not play(settle_places(begun.settings), begun.folder, stop=20)
+    stored = {
+        "schema": 1,
+        "settings": to_plain(settle_places(begun.settings)),
+        "made": provenance(),
+    }
+    write_json(begun.folder / RUN_FILE, stored)
+    assert main(["sweep", str(file), "jobs=2", f"runs={runs}"]) == 0
+    results = runs / "results" / "state"
     names = sorted(path.name for path in results.iterdir())
-    assert names == ["tiny.py-cart-none.png", "tiny.py-cart.csv", "tiny.py-counter-none.png",
-                     "tiny.py-counter.csv"]  # fmt: skip
-    (row,) = table(results / "tiny.py-cart.csv")
-    assert row["step"] == "60"
-    assert float(row["wall_clock_s"]) > 0
+    assert names == ["tiny.py-cart-none.png", "tiny.py-cart.csv"]
+    rows = table(results / "tiny.py-cart.csv")
+    assert [(row["step"], row["seed"]) for row in rows] == [("60", "1"), ("60", "2")]
+    assert all(float(row["wall_clock_s"]) > 0 for row in rows)

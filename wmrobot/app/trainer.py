@@ -18,7 +18,6 @@ from torch import Tensor
 from wmrobot.app.build import build_card, build_env, build_replay
 from wmrobot.app.checkpoint import (
     ReplayChunks,
-    describe_kept,
     read_training,
     refuse_another,
     save_checkpoint,
@@ -26,7 +25,6 @@ from wmrobot.app.checkpoint import (
 from wmrobot.app.collector import Collector
 from wmrobot.app.compiling import Compilation
 from wmrobot.app.controllers import (
-    checkpoint_folders,
     load_weights,
     locate_controller,
     make_controller,
@@ -34,6 +32,7 @@ from wmrobot.app.controllers import (
     read_controller,
 )
 from wmrobot.app.diagnosis import glance
+from wmrobot.app.divergence import refusal
 from wmrobot.app.evaluation import evaluate
 from wmrobot.app.logs import Logs
 from wmrobot.app.progress import Counters, Progress
@@ -43,7 +42,7 @@ from wmrobot.app.schedule import is_due, updates_due
 from wmrobot.app.settings import TrainConfig
 from wmrobot.app.stopwatch import Stopwatch
 from wmrobot.core.config import to_plain
-from wmrobot.core.errors import ObservationError, TrainingError
+from wmrobot.core.errors import ObservationError
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.learn.learner import Learner
@@ -303,14 +302,8 @@ class Trainer:
         return saved
 
     def _refuse_to_go_on(self) -> NoReturn:
-        start = f"with init={self.run} and" if checkpoint_folders(self.run) else "with"
-        broken = self.watch.first()
-        which = f"; {broken[0]} was the first to break, in update {broken[1]}" if broken else ""
-        raise TrainingError(
-            f"losses or weights are not finite after {self.counters.updates} updates{which}. "
-            f"{describe_kept(self.run)}; start a new run {start} a learner.lr below "
-            f"{self.cfg.learner.lr}"
-        )
+        updates, lr = self.counters.updates, self.cfg.learner.lr
+        raise refusal(self.run, self.watch, updates=updates, lr=lr)
 
     def close(self) -> None:
         """End environments and logs."""
