@@ -75,6 +75,15 @@ def test_decisions_that_did_not_happen_do_not_count() -> None:
     torch.testing.assert_close(cut.reward[2:], open_loop_error(Drift(), alone).reward[2:])
 
 
+def test_a_horizon_that_no_episode_reaches_has_no_error() -> None:
+    batch = lived()
+    mask = batch.mask.clone()
+    mask[3] = 0
+    error = open_loop_error(PointMass(), batch._replace(mask=mask))
+    assert error.latent.isnan().tolist() == [False, False, False, True]
+    assert error.reward.isnan().tolist() == [False, False, False, True]
+
+
 def test_a_constant_reward_is_worth_its_geometric_series() -> None:
     reward, discount = np.ones(200), 0.9
     returns, known = known_returns(reward, discount, terminated=False)

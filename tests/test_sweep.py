@@ -128,7 +128,7 @@ def test_a_sweep_is_interrupted_and_goes_on(
     assert [row["state"] for row in table(runs)] == ["finished", "finished", "failed"]
     assert "killed by signal 9; see " in capsys.readouterr().err
     assert main(["sweep", *words[:1], "jobs=0", *words[1:-1]]) == 0
-    assert [row["state"] for row in table(runs)] == ["finished", "finished", "waiting"]
+    assert [row["state"] for row in table(runs)] == ["finished", "finished", "unfinished"]
 
 
 @pytest.mark.usefixtures("pretend")

@@ -215,8 +215,8 @@ def test_weights_that_are_not_finite_end_the_run_and_are_not_saved(
         else "No checkpoint was saved yet; start a new run with"
     )
     assert str(caught.value) == (
-        f"losses or weights are not finite after {updates} updates. {cure} a learner.lr below "
-        "0.0003"
+        f"losses or weights are not finite after {updates} updates; consistency_loss was the "
+        f"first to break, in update {poison_at}. {cure} a learner.lr below 0.0003"
     )
     if saved:
         with opened(cfg, tmp_path) as trainer:

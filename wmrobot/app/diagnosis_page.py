@@ -107,7 +107,8 @@ def _open_loop(diagnosis: Diagnosis, episodes: int) -> Section:
             ("reward error", reward, "mean absolute error of one decision's reward"),
         )
     ]
-    shown = sorted({0, len(latent) // 4, len(latent) // 2, len(latent) - 1})
+    last = max(int(np.isfinite(latent).sum()) - 1, 0)  # no episode may last for the whole horizon
+    shown = sorted({0, last // 4, last // 2, last})
     rows = [[str(h + 1), f"{latent[h]:.4f}", f"{reward[h]:.4f}"] for h in shown]
     table = Table(header=("decisions ahead", "latent error", "reward error"), rows=rows)
     text = (

@@ -31,12 +31,13 @@ class Outcome:
 
     Attributes:
         run: The run.
-        state: How it ended; `waiting` where a stop came before it.
+        state: How it ended; `waiting` where a stop came before it began, `unfinished` where
+            nobody has gone on with it yet.
         reason: Why it failed, in the run's own words.
     """
 
     run: Run
-    state: Literal["finished", "failed", "interrupted", "waiting"]
+    state: Literal["finished", "failed", "interrupted", "unfinished", "waiting"]
     reason: str = ""
 
 

@@ -55,7 +55,11 @@ def run(cfg: Config, *, json: bool = False) -> int:
     for each in runs:
         each.refuse_another()
     out = output_folder("out", cfg.out or str(folder / "results"))
-    outcomes = list(launch(Launcher(cfg.jobs), runs)) if cfg.jobs else [_found(r) for r in runs]
+    told = {each.folder: _found(each) for each in runs}
+    for outcome in launch(Launcher(cfg.jobs), runs) if cfg.jobs else ():
+        told[outcome.run.folder] = outcome
+        write_all(list(told.values()), anchors, out)  # a long sweep is looked at on its way
+    outcomes = list(told.values())
     rows = write_all(outcomes, anchors, out)
     print_tables(rows, outcomes, bool(anchors.curves))
     print(f"tables and plots: {out}")
@@ -115,8 +119,14 @@ def write_all(outcomes: Sequence[Outcome], anchors: Anchors, out: Path) -> list[
 
 
 def _found(run: Run) -> Outcome:
-    """What is there of a run that is not to be begun or gone on with."""
-    return Outcome(run=run, state="finished" if run.state() == "finished" else "waiting")
+    """What is there of a run before it is begun or gone on with."""
+    match run.state():
+        case "finished":
+            return Outcome(run=run, state="finished")
+        case "begun":
+            return Outcome(run=run, state="unfinished")
+        case "new":
+            return Outcome(run=run, state="waiting")
 
 
 def _anchors(folder: str | None) -> Anchors:

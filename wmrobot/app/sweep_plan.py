@@ -137,10 +137,14 @@ def list_runs(plan: Plan, folder: Path) -> list[Run]:
     names = [canonical_name(task) for task in plan.tasks]
     if len(set(names)) < len(names):
         raise ConfigError(f"tasks: expected each once, got {names}")
+    composed = {}
+    for task, name in zip(plan.tasks, names, strict=True):
+        words = (f"task={name}", *plan.settings, *plan.task_settings.get(task, ()))
+        composed[name] = words, load(TrainConfig, words)
     return [
-        _run(name, seed, folder, (*plan.settings, *plan.task_settings.get(task, ())))
+        _run(name, seed, folder / short_name(name) / f"seed-{seed}", *composed[name])
         for seed in plan.seeds
-        for task, name in zip(plan.tasks, names, strict=True)
+        for name in names
     ]
 
 
@@ -149,10 +153,14 @@ def short_name(task: str) -> str:
     return task.rpartition("/")[2].replace(":", "-")
 
 
-def _run(task: str, seed: int, folder: Path, settings: Sequence[str]) -> Run:
-    place = folder / short_name(task) / f"seed-{seed}"
-    words = (f"task={task}", *settings, f"seed={seed}", f"run={place}")
-    return Run(task=task, seed=seed, folder=place, words=words, settings=load(TrainConfig, words))
+def _run(task: str, seed: int, place: Path, words: Sequence[str], shared: TrainConfig) -> Run:
+    return Run(
+        task=task,
+        seed=seed,
+        folder=place,
+        words=(*words, f"seed={seed}", f"run={place}"),
+        settings=replace(shared, seed=seed, run=str(place)),
+    )
 
 
 def _told(settings: TrainConfig) -> dict[str, Any]:

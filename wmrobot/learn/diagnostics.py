@@ -17,6 +17,8 @@ REST = 0.05
 class OpenLoop(NamedTuple):
     """Errors of imagining H decisions ahead without looking again, by decision.
 
+    NaN where no episode lasts so long.
+
     Attributes:
         latent: (H,) squared error of the latent, as a share of the latents' variance: 0 is exact,
             1 as bad as always predicting their mean.
@@ -60,7 +62,7 @@ def open_loop_error(model: LatentModel, batch: Batch) -> OpenLoop:
     latent, reward = [], []
     for t, action in enumerate(batch.action):
         z, imagined, _ = model.step(z, action)
-        weight = batch.mask[t] / batch.mask[t].sum().clamp(min=1)  # (B,)
+        weight = batch.mask[t] / batch.mask[t].sum()  # (B,); NaN where nothing happened
         centre = (weight.unsqueeze(-1) * seen[t + 1]).sum(dim=0)
         spread = (weight * (seen[t + 1] - centre).square().sum(dim=-1)).sum()
         missed = (weight * (seen[t + 1] - z).square().sum(dim=-1)).sum()
