@@ -55,6 +55,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pretend")
 def test_a_seed_that_fails_is_shown_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -103,6 +104,7 @@ def test_a_seed_that_fails_is_shown_and_the_others_go_on(
     assert [row["finished"] for row in table(results / "table.csv")] == ["3"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pretend")
 def test_a_sweep_is_interrupted_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -131,6 +133,7 @@ def test_a_sweep_is_interrupted_and_goes_on(
     assert [row["state"] for row in table(runs)] == ["finished", "finished", "unfinished"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pretend")
 def test_a_task_without_anchors_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = write_sweep(tmp_path, {}, task="qube2-swingup")
