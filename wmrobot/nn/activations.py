@@ -38,7 +38,9 @@ def mish(x: Tensor) -> Tensor:
         x: Any shape.
     """
     if torch.compiler.is_compiling():  # a compiler fuses the plain form, and an export needs it
-        e = x.clamp(max=_LINEAR_ABOVE).exp()
+        # min(x, 20), written so that no comparison stands before the exponential: g++ 12 makes code
+        # of that which takes 2.4 times as long
+        e = (x - (x - _LINEAR_ABOVE).relu()).exp()
         n = e * (e + 2)
         return x * (n / (n + 2))
     result: Tensor = _Mish.apply(x)  # type: ignore[no-untyped-call]
@@ -59,4 +61,10 @@ def simnorm(x: Tensor, group_dim: int) -> Tensor:
     # and stays far from the bounds
     e = x.clamp(-_EXP_BOUND, _EXP_BOUND).exp()
     e = e.reshape(*x.shape[:-1], x.shape[-1] // group_dim, group_dim)
+    if torch.compiler.is_dynamo_compiling():
+        # a compiler adds slices of all groups side by side, and one group entry by entry: 3.8 times
+        total = e[..., 0]
+        for entry in range(1, group_dim):
+            total = total + e[..., entry]
+        return (e / total.unsqueeze(-1)).flatten(-2)
     return (e / e.sum(dim=-1, keepdim=True)).flatten(-2)
