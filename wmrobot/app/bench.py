@@ -12,6 +12,7 @@ from wmrobot.app.bench_learning import Subject, plan_cases, update_cases
 from wmrobot.app.bench_report import busy_warning, document, heading, machine, table
 from wmrobot.app.bench_simulation import env_cases, pixel_cases
 from wmrobot.app.bench_timing import Case, product_rates
+from wmrobot.app.compiling import CompileChoice
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.app.output import emit
 from wmrobot.app.settings import TrainConfig
@@ -35,6 +36,8 @@ class Config(TrainConfig):
         task: Task whose sizes the planner and the learner have.
         profile: Size of model and planner: nano, small, base or large.
         parts: What to time: plan, update, env, pixels.
+        compile: Time compiled planning and learning. The rates of a compiled case come after
+            minutes of compiling, so it is off unless asked for.
         seconds: Budget of one case [s]; it makes at least 5 calls, however long they take.
         plan_batches: Robots that plan together.
         env_tasks: Tasks to simulate.
@@ -44,6 +47,7 @@ class Config(TrainConfig):
 
     task: str = "walker-walk"
     profile: str | None = "nano"
+    compile: CompileChoice = False
     parts: tuple[Part, ...] = ("plan", "update", "env", "pixels")
     seconds: float = 3.0
     plan_batches: tuple[int, ...] = (1, 8, 64)
@@ -84,7 +88,8 @@ def run(cfg: Config, *, json: bool) -> int:
     keep_freed_memory()
     if warning := busy_warning(made["load_average"]):
         print(warning, file=sys.stderr)
-    rates = product_rates(device, cfg.seconds) if {"plan", "update"} & set(cfg.parts) else []
+    learned = bool({"plan", "update"} & set(cfg.parts))
+    rates = product_rates(device, cfg.seconds, cfg.model.precision) if learned else []
     if not json:
         print("\n".join(heading(made, rates)), flush=True)
     cases: list[Case] = []

@@ -16,6 +16,7 @@ from wmrobot.app.bench_flops import (
     update_flops,
 )
 from wmrobot.app.bench_timing import Case, Timing, measure
+from wmrobot.app.compiling import Compilation
 from wmrobot.app.settings import TrainConfig
 from wmrobot.control.controller import Controller
 from wmrobot.core.random import make_generator, make_numpy_generator
@@ -56,6 +57,8 @@ class Subject:
             extra_iterations=cfg.extra_iterations,
         )
         self.cfg = replace(cfg, planner=planner)
+        updates = cfg.steps * cfg.updates_per_decision
+        self.compilation = Compilation(cfg.compile, device, updates)
         torch.manual_seed(derive_seed(cfg.seed, "weights"))
         model = WorldModel(
             cfg.model,
@@ -107,6 +110,8 @@ class Subject:
             "width": self.cfg.model.mlp_dim,
             "M": self.cfg.model.num_bins,
             "Q": self.cfg.model.num_q,
+            "precision": self.cfg.model.precision,
+            "compiled": str(self.compilation.on).lower(),
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
 
@@ -168,17 +173,19 @@ def _time_act(subject: Subject, batch: int, seconds: float) -> Timing:
         num_q=subject.cfg.model.num_q,
         frame_stack=subject.cfg.model.frame_stack,
         generator=subject.generator,
+        compiler=subject.compilation,
     )
     return measure(
         lambda: subject.draw_obs(batch), controller.act, seconds=seconds, device=subject.device
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _time_plan(subject: Subject, batch: int, seconds: float) -> Timing:
     """The planner function alone, from latents and noise on the device."""
     model, cfg, generator = subject.model, subject.cfg, subject.generator
-    planner, action_dim = make_planner(cfg.planner), subject.spec.action_dim
+    planner = subject.compilation(make_planner(cfg.planner))
+    action_dim = subject.spec.action_dim
     plan = empty_plan(cfg.planner, batch=batch, action_dim=action_dim, device=subject.device)
 
     def draw() -> tuple[Tensor, PlanNoise]:
@@ -210,7 +217,7 @@ def update_cases(subject: Subject, seconds: float) -> Iterator[Case]:
     cfg, horizon = subject.cfg, subject.cfg.planner.horizon
     size = cfg.learner.batch_size
     replay, generator = _filled_replay(subject), subject.numpy_generator
-    learner = Learner(subject.model, cfg.learner, subject.generator)
+    learner = Learner(subject.model, cfg.learner, subject.generator, subject.compilation)
     flops = update_flops(subject.cost, num_q=cfg.model.num_q, horizon=horizon, batch_size=size)
 
     def sample() -> Batch:

@@ -94,7 +94,7 @@ def heading(made: Mapping[str, Any], rates: Sequence[ProductRate]) -> Iterator[s
     if rates:
         ways = ", ".join(f"{rate.way} {rate.gflops:,.0f} GFLOP/s" for rate in rates)
         yield (
-            f"fp32 products of {rates[0].size} x {rates[0].size}: {ways}; "
+            f"{rates[0].precision} products of {rates[0].size} x {rates[0].size}: {ways}; "
             "1 x roofline is the necessary products at the best of these rates"
         )
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from wmrobot.nn.products import Precision
+
 T = TypeVar("T")
 MIN_CALLS = 5  # however long they take
 MIN_WARM_UP = 2
@@ -39,16 +41,18 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductRate:
-    """Rate of one way to multiply large square matrices in fp32.
+    """Rate of one way to multiply large square matrices.
 
     Attributes:
         way: How: `mm` is torch's default, `onednn` takes weights that oneDNN has packed.
+        precision: Of both factors.
         size: Rows and columns of both.
         calls: Products timed; the fastest counts.
         gflops: Floating-point operations a second, two for each multiply-add [GFLOP/s].
     """
 
     way: str
+    precision: Precision
     size: int
     calls: int
     gflops: float
@@ -155,19 +159,26 @@ def _waiter(device: torch.device | None) -> Callable[[], None]:
 
 
 @torch.no_grad()
-def product_rates(device: torch.device, seconds: float) -> list[ProductRate]:
-    """Every way that torch has to multiply in fp32 here, fastest first."""
+def product_rates(
+    device: torch.device, seconds: float, precision: Precision = "fp32"
+) -> list[ProductRate]:
+    """Every way that torch has to multiply in that precision here, fastest first."""
     size = PRODUCT_SIZE[device.type]
     rates = []
-    for way, product in _ways(device, size):
+    for way, product in _ways(device, size, precision):
         timing = measure(lambda: None, product, seconds=seconds, device=device)
         gflops = 2 * size**3 / (timing.min_ms * 1e6)
-        rates.append(ProductRate(way=way, size=size, calls=timing.calls, gflops=gflops))
+        rates.append(
+            ProductRate(way=way, precision=precision, size=size, calls=timing.calls, gflops=gflops)
+        )
     return sorted(rates, key=lambda rate: -rate.gflops)
 
 
-def _ways(device: torch.device, size: int) -> list[tuple[str, Callable[[None], object]]]:
-    a, b = torch.randn(2, size, size, device=device).unbind(0)
+def _ways(
+    device: torch.device, size: int, precision: Precision
+) -> list[tuple[str, Callable[[None], object]]]:
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, size, size, device=device).to(dtype).unbind(0)
     ways: list[tuple[str, Callable[[None], object]]] = [("mm", lambda _: torch.mm(a, b))]
     has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if device.type == "cpu" and has_onednn:

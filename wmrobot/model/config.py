@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from wmrobot.core.errors import ConfigError
+from wmrobot.nn.products import Precision
 
 _LARGEST = 65_536  # of any size: beyond it is a slip of the finger, and ends far from its cause
 
@@ -26,6 +27,7 @@ class ModelConfig:
         vmax: Symlog of the highest.
         log_std_min: Lowest log standard deviation of the policy prior.
         log_std_max: Highest.
+        precision: Of all matrix products but the encoder's: fp32 or bf16; everything else is fp32.
     """
 
     latent_dim: int = 512
@@ -42,6 +44,7 @@ class ModelConfig:
     vmax: float = 10.0
     log_std_min: float = -10.0
     log_std_max: float = 2.0
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         for name in (

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from wmrobot.model.config import ModelConfig
 from wmrobot.model.encoder import Encoder
 from wmrobot.nn.activations import simnorm
-from wmrobot.nn.stacked import NormedLinear, StackedBody, StackedLinear, make_linear
+from wmrobot.nn.stacked import Linear, NormedLinear, StackedBody, StackedLinear, make_linear
 from wmrobot.nn.twohot import TwoHot
 
 
@@ -89,6 +89,10 @@ class WorldModel(nn.Module):
             make_linear(cfg.mlp_dim, 2 * action_dim),
         )
         self.two_hot = TwoHot(cfg.num_bins, cfg.vmin, cfg.vmax)
+        encoding = set(self.encoder.modules())
+        for module in self.modules():
+            if isinstance(module, Linear | StackedLinear) and module not in encoding:
+                module.precision = cfg.precision
 
     def encode(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Latent (..., Z) of observations by modality, frames stacked along C."""
@@ -119,7 +123,10 @@ class WorldModel(nn.Module):
 
     def value(self, z: Tensor, action: Tensor, heads: Tensor) -> Tensor:
         """See `LatentModel.value`."""
-        return self.two_hot.decode(self.values(z, action, heads)).mean(dim=0)
+        # a mean of all heads needs no choice among them, nor copies of their weights
+        every = len(heads) == self.cfg.num_q and not torch.compiler.is_exporting()
+        chosen = None if every else heads
+        return self.two_hot.decode(self.values(z, action, chosen)).mean(dim=0)
 
     def prior_moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation (..., A) of the prior before squashing."""

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wmrobot.nn.activations import mish
+from wmrobot.nn.products import Precision, linear, stacked_linear
 
 INIT_STD = 0.02
 """Of the truncated normal that TD-MPC2 (Hansen et al. 2024, appendix) starts linear layers from."""
@@ -18,7 +19,12 @@ class StackedLinear(nn.Module):
         in_dim: Width of the input.
         out_dim: Width of the output.
         zero: Start from zero weights, so that the output starts as uninformed.
+
+    Attributes:
+        precision: Of the products.
     """
+
+    precision: Precision = "fp32"
 
     def __init__(self, groups: int, in_dim: int, out_dim: int, *, zero: bool = False) -> None:
         super().__init__()
@@ -34,13 +40,7 @@ class StackedLinear(nn.Module):
             x: Input, one block for each chosen layer or one for all.
             heads: (K,) indices of the layers to use; None uses all G.
         """
-        weight: Tensor = self.weight
-        bias: Tensor = self.bias
-        if heads is not None:
-            weight, bias = weight[heads], bias[heads]
-        if x.dim() == 2:
-            x = x.expand(weight.shape[0], *x.shape)
-        return torch.baddbmm(bias, x, weight)
+        return stacked_linear(x, self.weight, self.bias, heads, self.precision)
 
     def joint(self, first: Tensor, second: Tensor, heads: Tensor | None = None) -> Tensor:
         """Map [first, second], joined along their last axis, to (K, n, out).
@@ -60,15 +60,14 @@ class StackedLinear(nn.Module):
         # operations of a `base` plan, whose candidates all start from one latent.
         weight: Tensor = self.weight
         bias: Tensor = self.bias
-        if heads is not None:
-            weight, bias = weight[heads], bias[heads]
         split = first.shape[-1]
         parts = []
         for x, part in ((first, weight[:, :split]), (second, weight[:, split:])):
-            rows = x.reshape(-1, x.shape[-1]).expand(len(part), -1, -1)
-            parts.append(torch.bmm(rows, part).reshape(len(part), *x.shape[:-1], part.shape[-1]))
+            rows = x.reshape(-1, x.shape[-1])
+            product = stacked_linear(rows, part, None, heads, self.precision)
+            parts.append(product.reshape(len(product), *x.shape[:-1], product.shape[-1]))
         total = parts[0] + parts[1]
-        return total.flatten(1, -2) + bias
+        return total.flatten(1, -2) + (bias if heads is None else bias[heads])
 
 
 class StackedNormedLinear(nn.Module):
@@ -122,9 +121,23 @@ class StackedBody(nn.Module):
         return self.second(x, heads)  # type: ignore[no-any-return]
 
 
-def make_linear(in_dim: int, out_dim: int, *, zero: bool = False) -> nn.Linear:
+class Linear(nn.Linear):
+    """A linear layer.
+
+    Attributes:
+        precision: Of the product.
+    """
+
+    precision: Precision = "fp32"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in) to (..., out)."""
+        return linear(x, self.weight, self.bias, self.precision)
+
+
+def make_linear(in_dim: int, out_dim: int, *, zero: bool = False) -> Linear:
     """A linear layer started as TD-MPC2 starts it: truncated normal or zero weights, zero bias."""
-    layer = nn.Linear(in_dim, out_dim)
+    layer = Linear(in_dim, out_dim)
     nn.init.zeros_(layer.bias)
     if zero:
         nn.init.zeros_(layer.weight)
