@@ -74,6 +74,17 @@ def test_a_compiler_that_fails_leaves_everything_as_it_is(
     assert capsys.readouterr().err == "  compiling, about a minute the first time\n"
 
 
+def test_what_compiling_leaves_behind_is_never_looked_through_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(compiling, "_missing", lambda: "")
+    monkeypatch.setattr(compiling.gc, "collect", lambda: done.append("collect"))
+    monkeypatch.setattr(compiling.gc, "freeze", lambda: done.append("freeze"))
+    Compilation(True, CPU, 1).rehearse(lambda: done.append("call"))
+    assert done == ["call", "collect", "freeze"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of what its compiler imports

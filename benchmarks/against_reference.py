@@ -1,0 +1,149 @@
+"""Ours beside a plain TD-MPC2, in one process: `python benchmarks/against_reference.py`.
+
+Prints one JSON document: milliseconds, how many times faster than the reference, and how many times
+the roofline (necessary products at the best rate that this run measured in that precision). Words
+are settings of `wmrobot bench`, for instance `threads=1` or `'parts=[update]'`; the profile is
+`base`, which is the reference's size.
+"""
+
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from benchmarks.reference.learner import Learner as PlainLearner
+from benchmarks.reference.model import Model, Sizes
+from benchmarks.reference.planner import plan
+from wmrobot.app.bench import Config
+from wmrobot.app.bench_flops import necessary_plan_flops, update_flops
+from wmrobot.app.bench_learning import Subject
+from wmrobot.app.bench_report import busy_warning, machine
+from wmrobot.app.bench_timing import product_rates, summarise
+from wmrobot.app.config import load
+from wmrobot.app.device import keep_freed_memory, set_threads
+from wmrobot.control.controller import Controller
+from wmrobot.core.random import make_generator
+from wmrobot.data.batch import Batch
+from wmrobot.learn.learner import Learner
+
+CPU = torch.device("cpu")
+CASES = {  # name: compiled, precision
+    "eager": (False, "fp32"),
+    "compiled": (True, "fp32"),
+    "compiled bf16": (True, "bf16"),
+}
+Call = Callable[[], object]
+
+
+def draw_batch(size: int, horizon: int) -> Batch:
+    """Random transitions of the size of walker-walk, no episode ending."""
+    return Batch(
+        obs={"state": torch.randn(horizon + 1, size, 24)},
+        action=torch.rand(horizon, size, 6) * 2 - 1,
+        reward=torch.rand(horizon, size),
+        terminated=torch.zeros(horizon, size),
+        mask=torch.ones(horizon, size),
+    )
+
+
+def reference_calls() -> dict[str, Call]:
+    """A plan and an update of the reference, by part."""
+    planning, learner = Model(Sizes()).eval(), PlainLearner(Model(Sizes()))
+
+    def update() -> None:
+        batch = draw_batch(256, 3)
+        learner.update(batch.obs["state"], batch.action, batch.reward)
+
+    return {"plan": lambda: plan(planning, torch.randn(1, 24)), "update": update}
+
+
+def our_calls(cfg: Config) -> dict[str, Call]:
+    """A decision of one robot with weights at rest, an update, and one after the other."""
+    subject = Subject(cfg, CPU)
+    learner = Learner(
+        copy.deepcopy(subject.model), cfg.learner, make_generator(1, "learner"), subject.compilation
+    )
+
+    def controller(model: Any) -> Controller:
+        return Controller(
+            model,
+            subject.cfg.planner,
+            obs_shapes=subject.spec.obs_shapes,
+            action_dim=subject.spec.action_dim,
+            num_q=cfg.model.num_q,
+            frame_stack=1,
+            generator=make_generator(1, "planner"),
+            compiler=subject.compilation,
+        )
+
+    frozen = controller(subject.model)
+    size, horizon = cfg.learner.batch_size, cfg.planner.horizon
+    return {
+        "plan": lambda: frozen.act(subject.draw_obs(1)),
+        "update": lambda: learner.update(draw_batch(size, horizon)),
+    }
+
+
+def race(calls: dict[str, Call], seconds: float) -> dict[str, list[float]]:
+    """Durations [s] of each call, taken in turn; the first two rounds are warm-up."""
+    durations: dict[str, list[float]] = {name: [] for name in calls}
+    end = None
+    while end is None or time.perf_counter() < end or len(durations[next(iter(calls))]) < 7:
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            durations[name].append(time.perf_counter() - begin)
+        if end is None:  # the first round compiles
+            end = time.perf_counter() + seconds
+    return {name: values[2:] for name, values in durations.items()}
+
+
+def main(words: list[str]) -> None:
+    """Time every case against the reference."""
+    cfg = load(Config, ["profile=base", "parts=[plan,update]", *words])
+    made = machine(CPU, set_threads(cfg.threads))
+    if warning := busy_warning(made["load_average"]):
+        print(warning, file=sys.stderr)
+    keep_freed_memory()
+    rates = {p: product_rates(CPU, 1.0, p)[0].gflops for p in ("fp32", "bf16")}
+    ours = {
+        name: our_calls(
+            replace(cfg, compile=compiled, model=replace(cfg.model, precision=precision))
+        )
+        for name, (compiled, precision) in CASES.items()
+    }
+    subject = Subject(cfg, CPU)
+    size, horizon = cfg.learner.batch_size, cfg.planner.horizon
+    flops = {
+        "plan": necessary_plan_flops(subject.cost, subject.cfg.planner, 1),
+        "update": update_flops(
+            subject.cost, num_q=cfg.model.num_q, horizon=horizon, batch_size=size
+        ),
+    }
+    results: dict[str, dict[str, Any]] = {}
+    for part in cfg.parts:
+        calls = {"reference": reference_calls()[part]}
+        calls |= {name: case[part] for name, case in ours.items()}
+        durations = {name: summarise(v) for name, v in race(calls, cfg.seconds).items()}
+        reference = durations["reference"].p50_ms
+        for name, timing in durations.items():
+            floor = flops[part] / rates[CASES.get(name, (False, "fp32"))[1]] / 1e6
+            results[f"{part}: {name}"] = {
+                "calls": timing.calls,
+                "p50_ms": timing.p50_ms,
+                "p95_ms": timing.p95_ms,
+                "min_ms": timing.min_ms,
+                "times_reference": reference / timing.p50_ms,
+                "times_roofline": None if name == "reference" else timing.p50_ms / floor,
+            }
+    document = {"made": made, "gflops": rates, "necessary_flops": flops, "results": results}
+    print(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
