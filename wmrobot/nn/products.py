@@ -46,7 +46,7 @@ def stacked_linear(
     if bias is not None and heads is not None:
         bias = bias[heads]
     if heads is not None and torch.compiler.is_dynamo_compiling() and not torch.is_grad_enabled():
-        # without a copy of the chosen weights, which takes 5% of a `base` plan
+        # without a copy of the chosen weights: 0.58 instead of 0.93 ms for 512 rows, bf16, `base`
         product: Tensor = torch.ops.wmrobot.chosen_products(factor, weight, heads)
     else:
         weight = weight if heads is None else weight[heads]
