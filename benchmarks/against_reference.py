@@ -23,7 +23,7 @@ from wmrobot.app.bench import Config
 from wmrobot.app.bench_flops import necessary_plan_flops, update_flops
 from wmrobot.app.bench_learning import Subject
 from wmrobot.app.bench_report import busy_warning, machine
-from wmrobot.app.bench_timing import product_rates, summarise
+from wmrobot.app.bench_timing import PRODUCT_SIZE, product_rates, summarise
 from wmrobot.app.config import load
 from wmrobot.app.device import keep_freed_memory, set_threads
 from wmrobot.control.controller import Controller
@@ -63,30 +63,33 @@ def reference_calls() -> dict[str, Call]:
 
 
 def our_calls(cfg: Config) -> dict[str, Call]:
-    """A decision of one robot with weights at rest, an update, and one after the other."""
+    """A decision of one robot, from observation to action, and an update."""
     subject = Subject(cfg, CPU)
     learner = Learner(
         copy.deepcopy(subject.model), cfg.learner, make_generator(1, "learner"), subject.compilation
     )
-
-    def controller(model: Any) -> Controller:
-        return Controller(
-            model,
-            subject.cfg.planner,
-            obs_shapes=subject.spec.obs_shapes,
-            action_dim=subject.spec.action_dim,
-            num_q=cfg.model.num_q,
-            frame_stack=1,
-            generator=make_generator(1, "planner"),
-            compiler=subject.compilation,
-        )
-
-    frozen = controller(subject.model)
+    driver = Controller(
+        subject.model,
+        subject.cfg.planner,
+        obs_shapes=subject.spec.obs_shapes,
+        action_dim=subject.spec.action_dim,
+        num_q=cfg.model.num_q,
+        frame_stack=1,
+        generator=make_generator(1, "planner"),
+        compiler=subject.compilation,
+    )
     size, horizon = cfg.learner.batch_size, cfg.planner.horizon
     return {
-        "plan": lambda: frozen.act(subject.draw_obs(1)),
+        "plan": lambda: driver.act(subject.draw_obs(1)),
         "update": lambda: learner.update(draw_batch(size, horizon)),
     }
+
+
+def product_calls() -> dict[str, Call]:
+    """One large product in each precision, to know the machine's rate while the others run."""
+    a, b = torch.randn(2, PRODUCT_SIZE["cpu"], PRODUCT_SIZE["cpu"]).unbind(0)
+    low = a.bfloat16(), b.bfloat16()
+    return {"product fp32": lambda: torch.mm(a, b), "product bf16": lambda: torch.mm(*low)}
 
 
 def race(calls: dict[str, Call], seconds: float) -> dict[str, list[float]]:
@@ -128,8 +131,11 @@ def main(words: list[str]) -> None:
     results: dict[str, dict[str, Any]] = {}
     for part in cfg.parts:
         calls = {"reference": reference_calls()[part]}
-        calls |= {name: case[part] for name, case in ours.items()}
+        calls |= {name: case[part] for name, case in ours.items()} | product_calls()
         durations = {name: summarise(v) for name, v in race(calls, cfg.seconds).items()}
+        for precision, rate in rates.items():
+            here = 2 * PRODUCT_SIZE["cpu"] ** 3 / durations.pop(f"product {precision}").min_ms / 1e6
+            rates[precision] = max(rate, here)
         reference = durations["reference"].p50_ms
         for name, timing in durations.items():
             floor = flops[part] / rates[CASES.get(name, (False, "fp32"))[1]] / 1e6
