@@ -32,7 +32,7 @@ STATES, EVERY = 50, 3  # states planned from, decisions between them
 
 
 def in_bf16(model: WorldModel) -> WorldModel:
-    """The same weights, multiplied in bf16 where `precision=bf16` does."""
+    """The same weights, multiplied in bf16 where `model.precision=bf16` does."""
     low = copy.deepcopy(model)
     encoding = set(low.encoder.modules())
     for module in low.modules():
