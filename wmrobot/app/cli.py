@@ -119,6 +119,15 @@ VERBS: Mapping[str, Verb] = {
             "wmrobot demo run=runs/cartpole view=true",
         ),
     ),
+    "view": Verb(
+        module="wmrobot.app.view",
+        summary="See a robot, and what its planner imagines, in a browser; steer and push it.",
+        examples=(
+            "wmrobot view walker-walk",
+            "wmrobot view run=runs/cartpole port=9000",
+            "wmrobot view bundle=bundles/qube2 open=true",
+        ),
+    ),
     "bench": Verb(
         module="wmrobot.app.bench",
         summary="Time planning, learning and simulation on this machine.",
@@ -144,10 +153,12 @@ TRAIN_PACKAGES = (
 )  # fmt: skip
 EXPORT_PACKAGES = ("onnx", "onnxscript")
 DRIVE_PACKAGES = ("mcap", "msgpack")
+VIEW_PACKAGES = ("mjviser", "msgspec", "trimesh", "viser", "websockets", "zstandard")
 EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(TRAIN_PACKAGES, "train"),
     **dict.fromkeys(EXPORT_PACKAGES, "export"),
     **dict.fromkeys(DRIVE_PACKAGES, "drive"),
+    **dict.fromkeys(VIEW_PACKAGES, "view"),
     "wandb": "wandb",
 }
 """Which extra brings a package."""

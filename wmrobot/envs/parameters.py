@@ -58,7 +58,8 @@ class Parameters:
             scale = self._ranges[target].scale
             self._model[target].write(physics, drawn[target], scale=scale)
         if self._model:
-            self._derive_constants(physics)
+            model = cast(Any, physics).model.ptr
+            self._scratch = derive_constants(model, self._scratch)
         if self._task:
             values = {
                 target: nominal * drawn[target] if self._ranges[target].scale else drawn[target]
@@ -66,19 +67,27 @@ class Parameters:
             }
             cast(Adjustable, _adjustable(self._env)).set_parameters(values)
 
-    def _derive_constants(self, physics: Any) -> None:
-        """Recompute what mjModel derives from masses, inertias and geometry."""
-        import mujoco
 
-        model = physics.model.ptr
-        if self._scratch is None:
-            self._scratch = mujoco.MjData(model)  # mj_setConst overwrites the state it works on
-        kept = {name: np.copy(getattr(model.stat, name)) for name in RENDER_STATISTICS}
-        mujoco.mj_setConst(model, self._scratch)
-        # Camera clipping and light follow from these; a picture must not change with a mass.
-        model.stat.extent = kept["extent"].item()
-        model.stat.meansize = kept["meansize"].item()
-        model.stat.center[:] = kept["center"]
+def derive_constants(model: Any, scratch: Any | None = None) -> Any:
+    """Recompute what an `MjModel` derives from masses, inertias and geometry.
+
+    Args:
+        model: The `MjModel`.
+        scratch: What the last call for this model returned; None makes it anew.
+
+    Returns:
+        An `MjData` to give to the next call: mj_setConst overwrites the state it works on.
+    """
+    import mujoco
+
+    scratch = mujoco.MjData(model) if scratch is None else scratch
+    kept = {name: np.copy(getattr(model.stat, name)) for name in RENDER_STATISTICS}
+    mujoco.mj_setConst(model, scratch)
+    # Camera clipping and light follow from these; a picture must not change with a mass.
+    model.stat.extent = kept["extent"].item()
+    model.stat.meansize = kept["meansize"].item()
+    model.stat.center[:] = kept["center"]
+    return scratch
 
 
 class _ModelField:

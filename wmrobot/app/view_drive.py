@@ -1,0 +1,201 @@
+"""Wires the window of `wmrobot view`: who drives, what, and where it is shown."""
+
+import time
+import webbrowser
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wmrobot.app.controllers import Card, checkpoint_folders, find_controller, read_controller
+from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.evaluate import check_card
+from wmrobot.app.view import Config
+from wmrobot.app.view_bundle import load_bundle
+from wmrobot.app.view_film import begin_film
+from wmrobot.core.errors import CheckpointError
+from wmrobot.core.random import make_generator
+from wmrobot.core.seeds import derive_seed
+from wmrobot.core.spec import TaskSpec
+from wmrobot.envs.vector import VectorEnv
+from wmrobot.plan.config import PlannerConfig
+from wmrobot.view.controls import Control
+from wmrobot.view.driver import Driver
+from wmrobot.view.driving import (
+    CHARTS,
+    drive_controls,
+    planner_controls,
+    record_controls,
+    world_controls,
+)
+from wmrobot.view.layout import Layout
+from wmrobot.view.mind import LearnedMind, Mind
+from wmrobot.view.recording import recordings
+from wmrobot.view.rig import Rig
+from wmrobot.view.states import learn_decoder
+from wmrobot.view.tape import Tape
+from wmrobot.view.window import LOOPBACK, Window
+
+LOOK_EVERY = 2.0  # [s] between two looks for a newer checkpoint
+
+
+def drive(cfg: Config, window: Window) -> int:
+    """Open the window and drive until interrupted, or until it is told to close."""
+    set_threads(cfg.threads)
+    keep_freed_memory()
+    if cfg.bundle is not None:
+        mind, make_env, facts = load_bundle(cfg)
+        return _drive(cfg, window, mind, Rig(make_env, cfg.seed), facts)
+    device = pick_device(cfg.device)
+    folder = find_controller(task=cfg.task, run=cfg.run)
+    model, card = read_controller(folder, device)
+    card = check_card(card, folder, task=cfg.task)
+    learned = LearnedMind(
+        model=model.eval(),
+        base=card.planner,
+        obs_shapes=card.task.obs_shapes,
+        frame_stack=card.model.frame_stack,
+        generator=make_generator(cfg.seed, "window", device),
+        agent=cfg.agent,
+    )
+    rig = Rig(partial(_make_env, card.task.name, card.env_options()), cfg.seed)
+    return _drive(cfg, window, learned, rig, {"controller": str(folder)}, card)
+
+
+def _drive(
+    cfg: Config,
+    window: Window,
+    mind: Mind,
+    rig: Rig,
+    facts: dict[str, str],
+    card: Card | None = None,
+) -> int:
+    """All that bundles and learned models share."""
+    spec = rig.spec
+    out = Path(cfg.out or f"runs/view-{_plain(spec.name)}").expanduser()
+    controls = _controls(cfg, rig, card.planner if card else None, out)
+    link = window.open(_layout(rig, controls, card))
+    _greet(cfg, window, link, spec)
+    tape = None
+    if rig.has_scene:
+        film = partial(begin_film, options=card.env_options() if card else {})
+        tape = Tape(out, spec.name, spec.control_dt, scene=lambda: driver.scene, film=film)
+    driver = Driver(mind, rig, window, controls, tape)
+    driver.tell(**facts)
+    if cfg.replay is not None:
+        assert tape is not None
+        tape.load(Path(cfg.replay).expanduser())
+    until = None if cfg.seconds is None else time.monotonic() + cfg.seconds
+    keep_on = lambda: window.is_open and (until is None or time.monotonic() < until)  # noqa: E731
+    try:
+        driver.show_first()
+        if isinstance(mind, LearnedMind) and card is not None:
+            _imagine(driver, mind, card, cfg.seed)
+            if cfg.run is not None:
+                driver.newer = _Follower(cfg, mind, driver)
+        driver.run(keep_on)
+    finally:
+        rig.close()
+    return 0
+
+
+def _imagine(driver: Driver, mind: LearnedMind, card: Card, seed: int) -> None:
+    """Fit the decoder; the robot waits for it, its first picture is there already."""
+    make_envs = partial(_make_envs, card.task.name, card.env_options())
+    begin = time.perf_counter()
+    driver.say("fitting the decoder that shows what is imagined: the robot waits for it")
+    learned = learn_decoder(mind.model, mind.frame_stack, make_envs, seed, beat=driver.beat)
+    if learned is not None:
+        decoder, error = learned
+        driver.use(decoder, error)
+        took = time.perf_counter() - begin
+        driver.say(f"decoder fitted on {error.num_states} states in {took:.1f} s")
+
+
+class _Follower:
+    """Takes the newest checkpoint of a run that is training.
+
+    Args:
+        cfg: Which run.
+        mind: Where the weights go.
+        driver: Whose widget allows it.
+    """
+
+    def __init__(self, cfg: Config, mind: LearnedMind, driver: Driver) -> None:
+        assert cfg.run is not None
+        self._run, self._mind, self._driver = Path(cfg.run).expanduser(), mind, driver
+        self._taken = find_controller(task=None, run=cfg.run)
+        self._looked = time.monotonic()
+
+    def __call__(self) -> str | None:
+        """What has changed, if anything; looks now and then only."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY or not self._driver.values.get("newest"):
+            return None
+        self._looked = now
+        saved = checkpoint_folders(self._run)
+        if not saved or saved[-1] == self._taken:
+            return None
+        try:
+            model, _ = read_controller(saved[-1], self._mind.generator.device)
+        except CheckpointError as error:  # it is being replaced: the next look finds it
+            return f"could not take {saved[-1].name}: {error}"
+        self._taken = saved[-1]
+        self._mind.adopt(model.eval())
+        self._driver.tell(controller=str(self._taken))
+        return f"took checkpoint {self._taken.name}"
+
+
+def _controls(
+    cfg: Config, rig: Rig, planner: PlannerConfig | None, out: Path
+) -> tuple[Control, ...]:
+    bodies = rig.bodies()
+    names = tuple(recordings(out)) if out.is_dir() else ()
+    return (
+        *drive_controls(cfg.seed, follow=rig.travels()),
+        *(planner_controls(planner, cfg.agent) if planner is not None else ()),
+        *world_controls(tuple(bodies), rig.weight()),
+        *record_controls(names, is_run=cfg.run is not None, has_scene=rig.has_scene),
+    )
+
+
+def _layout(rig: Rig, controls: tuple[Control, ...], card: Card | None) -> Layout:
+    spec = rig.spec
+    notes = () if rig.has_scene else (f"{spec.name} has no MuJoCo scene: curves only",)
+    return Layout(
+        title=f"{_plain(spec.name)}, {1 / spec.control_dt:.0f} decisions/s",
+        controls=controls,
+        charts=CHARTS,
+        action_names=spec.action_names or tuple(f"action {i}" for i in range(spec.action_dim)),
+        control_dt=spec.control_dt,
+        discount=card.discount if card else 0.99,
+        has_scene=rig.has_scene,
+        has_camera="rgb" in spec.obs_shapes,
+        follows=rig.travels(),
+        notes=notes,
+    )
+
+
+def _greet(cfg: Config, window: Window, link: str, spec: TaskSpec) -> None:
+    """Say where the window is."""
+    if window.port != cfg.port:
+        print(f"port {cfg.port} is in use: took {window.port}")
+    if cfg.host != LOOPBACK:
+        print(f"listening at {cfg.host}: whoever has the link can steer")
+    print(f"{spec.name} in a window: {link}", flush=True)
+    print("ctrl-c ends it; from another machine: "
+          f"ssh -L {window.port}:127.0.0.1:{window.port} <this machine>", flush=True)  # fmt: skip
+    if cfg.open:
+        webbrowser.open(link)
+
+
+def _make_env(name: str, options: dict[str, Any], seed: int) -> VectorEnv:
+    return VectorEnv(name, 1, seed=derive_seed(seed, "window"), **options)
+
+
+def _make_envs(name: str, options: dict[str, Any], count: int) -> VectorEnv:
+    return VectorEnv(name, count, seed=derive_seed(0, "decoder"), batched=False, **options)
+
+
+def _plain(name: str) -> str:
+    """A task's name as a file's."""
+    return name.rpartition("/")[2].replace(":", "-")

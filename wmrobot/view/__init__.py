@@ -1,0 +1,1 @@
+"""A window in the browser onto a running controller, in a process of its own."""

@@ -1,0 +1,74 @@
+"""What a window has to show, told once when it opens; then messages bring the numbers.
+
+A message is what `packet` carries. Every part is optional; a window shows what it gets:
+
+| name | what it is |
+|---|---|
+| `tick`, `time` | decisions of this episode, and their time [s] |
+| `scene` | number of the model file that `qpos` belongs to |
+| `qpos` | (nq,) joint positions; `mocap_pos` (M, 3), `mocap_quat` (M, 4) |
+| `series` | newest value of each curve by its name |
+| `action`, `plan_mean`, `plan_std` | (A,) executed, (H, A) planned, (H, A) its spread |
+| `stages_ms` | time of each stage of planning |
+| `imagined_qpos` | (E, L + 1, nq) decoded imagination, the mean first |
+| `imagined_qvel` | (E, L + 1, nv) its velocities |
+| `imagined_start`, `imagined_from` | (nq,) and the decision that it starts from |
+| `imagined_horizon` | how many of its steps were searched |
+| `imagined_seen` | (nq,) bool, what the decoder can tell |
+| `camera` | (height, width, 3) uint8, what the encoder sees |
+| `values`, `choices` | present value of every control; words that one offers by its name |
+| `ladder`, `guard` | state of the miss ladder and of the guard, where a deadline loop drives |
+| `facts` | lines of text by name |
+| `say` | a line for the log |
+| `cut` | true where an episode starts: curves begin anew |
+"""
+
+from dataclasses import dataclass, field
+
+from wmrobot.view.controls import Control
+
+STAGES = ("encode", "prior", "search", "transport")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One diagram over time.
+
+    Attributes:
+        title: What stands above it, unit included.
+        series: Name of each curve; a message's `series` tells its newest value.
+        x_label: What is counted along the bottom.
+    """
+
+    title: str
+    series: tuple[str, ...]
+    x_label: str = "time [s]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Everything about a window that does not change.
+
+    Attributes:
+        title: What is driven.
+        controls: What a person can change, in order.
+        charts: Diagrams over time.
+        action_names: Name of each actuator.
+        control_dt: Time between two decisions [s].
+        discount: Weight of the next decision's value.
+        has_scene: Whether there is a MuJoCo scene; else there are curves only.
+        has_camera: Whether the encoder sees pictures.
+        follows: Whether the robot travels, so that the scene moves with it.
+        notes: What is said about the window, for instance why there is no scene.
+    """
+
+    title: str
+    controls: tuple[Control, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    action_names: tuple[str, ...] = ()
+    control_dt: float = 0.05
+    discount: float = 0.99
+    has_scene: bool = True
+    has_camera: bool = False
+    follows: bool = False
+    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,55 @@
+// Beside viser's own page: the address bar keeps the state, and a lost server is told.
+(() => {
+  "use strict";
+  const EVERY = 1000; // [ms]
+  const PATIENCE = 2; // answers that may be missing in a row
+  let missing = 0;
+
+  // A path without a final slash would make every relative address wrong.
+  if (!location.pathname.endsWith("/")) {
+    location.replace(location.pathname + "/" + location.search);
+    return;
+  }
+
+  function banner(text) {
+    let box = document.getElementById("wmrobot-banner");
+    if (!text) {
+      if (box) box.remove();
+      return;
+    }
+    if (!box) {
+      box = document.createElement("div");
+      box.id = "wmrobot-banner";
+      box.setAttribute("role", "alert");
+      box.style.cssText =
+        "position:fixed;left:50%;top:12px;transform:translateX(-50%);z-index:10000;padding:10px 16px;border-radius:6px;" +
+        "background:#b3261e;color:#fff;font:600 15px system-ui,sans-serif;text-align:center";
+      document.body.appendChild(box);
+    }
+    box.textContent = text;
+  }
+
+  function keep(query) {
+    const wanted = new URLSearchParams(query);
+    const search = wanted.size ? "?" + wanted.toString() : "";
+    if (search !== location.search) history.replaceState(null, "", location.pathname + search);
+  }
+
+  async function ask() {
+    try {
+      const answer = await fetch("state", { cache: "no-store" });
+      if (!answer.ok) throw new Error(String(answer.status));
+      const state = await answer.json();
+      missing = 0;
+      if (document.title !== state.title) document.title = state.title;
+      keep(state.query);
+      banner(state.alive ? "" : "The control loop is silent: what you see stands still.");
+    } catch {
+      missing += 1;
+      if (missing >= PATIENCE) banner("The server is gone: nothing here is live any more.");
+    }
+    setTimeout(ask, EVERY);
+  }
+
+  addEventListener("DOMContentLoaded", ask);
+})();

@@ -1,0 +1,127 @@
+"""Controls of a layout as widgets of the page, and what people do with them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import viser
+
+from wmrobot.core.errors import ConfigError
+from wmrobot.view.controls import Control, Value, by_name
+
+Change = Callable[[str, Value], None]
+
+
+class Panel:
+    """Every control of a layout, each with its unit and a reset to its default.
+
+    All clients see the same widgets: who moves one last wins, and the others see it move.
+
+    Args:
+        server: Whose page it is on.
+        controls: What there is, in order.
+        change: Called with a name and a value when somebody has changed it.
+        refuse: Called with what was wrong with a value.
+    """
+
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        controls: tuple[Control, ...],
+        change: Change,
+        refuse: Callable[[str], None],
+    ) -> None:
+        self._server, self._controls = server, by_name(controls)
+        self._change, self._refuse = change, refuse
+        self._widgets: dict[str, Any] = {}
+        self.values: dict[str, Value] = {
+            control.name: control.default for control in controls if control.kind != "button"
+        }
+
+    def add_group(self, group: str) -> None:
+        """Widgets of one group, in the folder or tab that is open."""
+        own = [control for control in self._controls.values() if control.group == group]
+        for control in own:
+            self._widgets[control.name] = self._add(control)
+        kept = [control for control in own if control.kind != "button"]
+        if kept:
+            button = self._server.gui.add_button(
+                "Reset to defaults",
+                hint="; ".join(f"{c.label}: {_told(c, c.default)}" for c in kept),
+                color="gray",
+            )
+            button.on_click(lambda _: self._reset(kept))
+
+    def show(self, values: Mapping[str, Value]) -> None:
+        """Show what the loop says its values are, without telling it again."""
+        for name, value in values.items():
+            if name in self.values and self.values[name] != value:
+                self.values[name] = value
+                self._widgets[name].value = value
+
+    def set_choices(self, name: str, choices: tuple[str, ...]) -> None:
+        """Offer other words, for instance recordings that have come."""
+        control = self._controls[name]
+        if control.choices != choices:
+            object.__setattr__(control, "choices", choices)
+            self._widgets[name].options = choices
+
+    def set(self, name: str, value: Value) -> None:
+        """Change a value as a person would."""
+        self.show({name: value})
+        self._change(name, value)
+
+    def _reset(self, controls: list[Control]) -> None:
+        for control in controls:
+            if self.values[control.name] != control.default:
+                self.set(control.name, control.default)
+
+    def _add(self, control: Control) -> Any:
+        gui, hint = self._server.gui, _hint(control)
+        label = f"{control.label} [{control.unit}]" if control.unit else control.label
+        widget: Any
+        match control.kind:
+            case "button":
+                widget = gui.add_button(label, hint=hint)
+                widget.on_click(lambda _: self._change(control.name, True))
+                return widget
+            case "toggle":
+                widget = gui.add_checkbox(label, initial_value=bool(control.default), hint=hint)
+            case "choice":
+                widget = gui.add_dropdown(
+                    label, control.choices, initial_value=str(control.default), hint=hint
+                )
+            case "slider":
+                widget = gui.add_slider(
+                    label,
+                    min=control.low,
+                    max=control.high,
+                    step=control.step,
+                    initial_value=control.default,
+                    hint=hint,
+                )
+        widget.on_update(lambda event: self._moved(control, event))
+        return widget
+
+    def _moved(self, control: Control, event: viser.GuiEvent[Any]) -> None:
+        if event.client_id is None:  # we moved it ourselves
+            return
+        try:
+            value = control.check(event.target.value)
+        except ConfigError as error:  # no widget of ours lets anybody do that
+            self._widgets[control.name].value = self.values[control.name]
+            self._refuse(str(error))
+            return
+        self.values[control.name] = value
+        self._change(control.name, value)
+
+
+def _hint(control: Control) -> str:
+    text = control.hint or control.label
+    if control.kind == "slider":
+        return f"{text} ({control.low:g} to {control.high:g}; {_told(control, control.default)})"
+    return text
+
+
+def _told(control: Control, value: Value) -> str:
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"default {shown} {control.unit}".strip()

@@ -1,0 +1,272 @@
+"""The window's own process: messages in, a page out, and what people do there back to the loop."""
+
+import io
+import json
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import viser
+
+from wmrobot.core.errors import MissingExtraError
+from wmrobot.view.controls import Value, from_query, to_query
+from wmrobot.view.curves import Curves, PlanChart
+from wmrobot.view.gate import Gate
+from wmrobot.view.layout import Layout
+from wmrobot.view.mailbox import Mailbox
+from wmrobot.view.packet import unpack
+from wmrobot.view.panel import Panel
+from wmrobot.view.readout import Readout
+from wmrobot.view.stage import Stage
+
+DRAW_EVERY = 1 / 45  # [s]
+CHART_EVERY = 0.25  # [s]
+PATIENCE = 4.0  # [s] without a message after which the loop counts as silent
+MOST_ACTUATOR_CHARTS = 6
+LEFT_WIDTH = 330  # [pixels]
+NICENESS = 10  # the control loop goes first
+RETURN_STEPS = 20  # rewards that were really earned, in the return that a plan is compared with
+
+
+def serve(folder: str, pipe: Connection, address: tuple[str, int]) -> None:
+    """Run a window until its pipe closes; the target of a process.
+
+    Args:
+        folder: Where mailbox and model files lie.
+        pipe: The layout comes in, once; the link goes out, and then what people do.
+        address: Host and port to try first.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.nice(NICENESS)
+    try:
+        layout: Layout = pipe.recv()
+    except EOFError:  # the loop has failed before it knew what to show
+        return
+    try:
+        page = Page(Path(folder), pipe, layout, address)
+    except (MissingExtraError, OSError) as error:
+        pipe.send_bytes(json.dumps({"error": str(error)}).encode())
+        return
+    page.run()
+
+
+def free_port(host: str, port: int) -> int:
+    """The first port from `port` on that nobody listens at.
+
+    Raises:
+        OSError: The host is none of this machine's, or no port of a hundred is free.
+    """
+    for candidate in range(port, min(port + 100, 65_536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, candidate))
+            except OSError as error:
+                if candidate + 1 in (port + 100, 65_536) or "assign" in str(error):
+                    raise
+                continue
+            return candidate
+    raise OSError(f"no free port from {port} on")
+
+
+class Page:
+    """One page, for any number of clients.
+
+    Args:
+        folder: See `serve`.
+        pipe: See `serve`.
+        layout: What there is to show.
+        address: See `serve`.
+    """
+
+    def __init__(
+        self, folder: Path, pipe: Connection, layout: Layout, address: tuple[str, int]
+    ) -> None:
+        host, wanted = address
+        self._folder, self._pipe, self._layout = folder, pipe, layout
+        self._mailbox = Mailbox(folder / "mailbox")
+        self._heard = time.monotonic()
+        self._told: tuple[int, int] = (0, 0)
+        self._values: dict[str, Value] = {}
+        self._past: deque[tuple[float, float | None]] = deque(maxlen=RETURN_STEPS + 1)
+        self._arrivals: deque[dict[str, str]] = deque(maxlen=8)
+        names = frozenset({host, "localhost", "127.0.0.1", "::1"})
+        self._gate = Gate(names, self._state, self._arrivals.append)
+        port = free_port(host, wanted)
+        # viser greets with a box around a link that lacks the token
+        with self._gate.installed(), redirect_stdout(io.StringIO()):
+            self._server = viser.ViserServer(host=host, port=port, verbose=False)
+        self._build()
+        shown = "127.0.0.1" if host == "0.0.0.0" else host
+        url = f"http://{shown}:{self._server.get_port()}/{self._gate.token}/"
+        pipe.send_bytes(json.dumps({"url": url, "port": self._server.get_port()}).encode())
+
+    def _build(self) -> None:
+        """All widgets: what one can do on the right, what there is to see on the left."""
+        gui, layout = self._server.gui, self._layout
+        gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
+        gui.set_panel_label(layout.title)
+        gui.main_panel.dock_right()
+        for note in layout.notes:
+            gui.add_markdown(f"**{note}**")
+        self._readout = Readout(self._server, layout.control_dt * 1e3)
+        self._panel = Panel(self._server, layout.controls, self._send, self._refuse)
+        groups = dict.fromkeys(control.group for control in layout.controls)
+        tabs = gui.add_tab_group() if groups else None
+        for group in groups:
+            assert tabs is not None
+            with tabs.add_tab(group):
+                self._panel.add_group(group)
+        left = gui.add_panel()
+        left.dock_left()
+        left.set_width(LEFT_WIDTH)
+        with left.add_tab("Curves"):
+            self._curves = Curves(self._server, layout)
+        self._plans: list[PlanChart] = []
+        self._plan: tuple[np.ndarray, np.ndarray] | None = None
+        if layout.action_names:
+            with left.add_tab("Plan"):
+                for name in layout.action_names[:MOST_ACTUATOR_CHARTS]:
+                    self._plans.append(PlanChart(self._server, name))
+        self._camera = None
+        if layout.has_camera:
+            with left.add_tab("Camera"):
+                blank = np.zeros((64, 64, 3), np.uint8)
+                self._camera = gui.add_image(blank, label="what the encoder sees", format="png")
+        self._stage = Stage(self._server, self._folder, layout, self._pull)
+
+    def run(self) -> None:
+        """Until the loop's end of the pipe is closed."""
+        draw = chart = time.monotonic()
+        while not self._ended():
+            now = time.monotonic()
+            messages, _ = self._mailbox.read()
+            for data in messages:
+                self._take(unpack(data), now)
+            self._apply_arrivals()
+            self._stage.draw(now)
+            if now >= chart:
+                self._show()
+                chart = max(chart + CHART_EVERY, now)
+            draw = max(draw + DRAW_EVERY, time.monotonic())
+            time.sleep(max(0.0, draw - time.monotonic()))
+        with redirect_stdout(io.StringIO()):
+            self._server.stop()
+
+    def _ended(self) -> bool:
+        """Whether the loop has let go of its end; it never sends anything."""
+        try:
+            return self._pipe.poll(0) and not self._pipe.recv_bytes()
+        except (EOFError, OSError):
+            return True
+
+    def _take(self, message: dict[str, Any], now: float) -> None:
+        """One message's figures."""
+        self._heard = now
+        if message.get("cut"):
+            self._curves.clear()
+            self._past.clear()
+            for plan in self._plans:
+                plan.clear()
+        self._stage.take(message, now)
+        if "series" in message:
+            self._curves.add(float(message.get("time", 0.0)), message["series"])
+            self._compare_return(message["series"])
+        if "action" in message:
+            for plan, action in zip(self._plans, message["action"].tolist(), strict=False):
+                plan.add(action)
+        if "plan_mean" in message:
+            self._plan = message["plan_mean"], message["plan_std"]
+        if "camera" in message and self._camera is not None:
+            self._camera.image = _enlarge(message["camera"])
+        if "values" in message:
+            self._values.update(message["values"])
+            self._panel.show(message["values"])
+        for name, choices in message.get("choices", {}).items():
+            self._panel.set_choices(name, tuple(choices))
+        facts = dict(message.get("facts", {}))
+        for part in ("ladder", "guard"):
+            if part in message:
+                facts[part] = str(message[part])
+        self._readout.add_facts(facts)
+        if "stages_ms" in message:
+            self._readout.add_stages(message["stages_ms"])
+        if "say" in message:
+            self._readout.say(message["say"])
+
+    def _compare_return(self, series: Mapping[str, float | None]) -> None:
+        """What a plan expected some decisions ago, beside what was then earned."""
+        reward, value = series.get("reward"), series.get("expected return")
+        if reward is None:
+            return
+        self._past.append((reward, value))
+        newest = self._past[-1][1]
+        if len(self._past) <= RETURN_STEPS or newest is None:
+            return
+        earned = sum(self._layout.discount**k * r for k, (r, _) in enumerate(list(self._past)[:-1]))
+        earned += self._layout.discount**RETURN_STEPS * newest
+        self._curves.amend("earned return", RETURN_STEPS, earned)
+
+    def _show(self) -> None:
+        """What need not be shown as often as the robot."""
+        self._curves.show()
+        if self._plan is not None:
+            mean, std = (part.astype(float) for part in self._plan)
+            for index, chart in enumerate(self._plans):
+                chart.show(mean[:, index], std[:, index])
+        counts = (self._gate.rubbish, self._gate.turned_away)
+        refused = f"{counts[0]} messages dropped, {counts[1]} requests turned away"
+        clients = len(self._server.get_clients())
+        facts = {"clients": str(clients), "refused": refused if any(counts) else ""}
+        self._readout.add_facts(facts | self._stage.facts())
+        self._readout.show()
+        if counts != self._told:
+            self._told = counts
+            self._send("refused", float(sum(counts)))
+
+    def _state(self) -> dict[str, Any]:
+        """What the page's own script asks for."""
+        alive = time.monotonic() - self._heard < PATIENCE
+        query = to_query(self._layout.controls, self._panel.values)
+        return {"title": f"{self._layout.title} - wmrobot", "query": query, "alive": alive}
+
+    def _apply_arrivals(self) -> None:
+        """Do what the addresses ask for that were opened."""
+        while self._arrivals:
+            values, complaints = from_query(self._layout.controls, self._arrivals.popleft())
+            for name, value in values.items():
+                self._panel.set(name, value)
+            for complaint in complaints:
+                self._refuse(complaint)
+
+    def _refuse(self, complaint: str) -> None:
+        self._gate.rubbish += 1
+        self._readout.say(complaint)
+
+    def _send(self, name: str, value: Value) -> None:
+        """Tell the loop; a loop that is gone is noticed elsewhere."""
+        try:
+            self._pipe.send_bytes(json.dumps([name, value]).encode())
+        except OSError:
+            return
+
+    def _pull(self, body: int, force: np.ndarray) -> None:
+        try:
+            self._pipe.send_bytes(json.dumps(["pull", [body, *force.tolist()]]).encode())
+        except OSError:
+            return
+
+
+def _enlarge(picture: np.ndarray) -> np.ndarray:
+    """A small picture with every pixel four times as wide."""
+    factor = max(1, 256 // max(picture.shape[0], 1))
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
