@@ -26,6 +26,7 @@ def evaluate(
     record: bool = False,
     stop: Callable[[], bool] = lambda: False,
     compiler: Compiler = leave_as_is,
+    watch: Callable[[VectorEnv], None] = lambda env: None,
 ) -> Rollout:
     """Run `episodes` episodes without exploration, side by side.
 
@@ -41,6 +42,7 @@ def evaluate(
         workers: Processes for the environments.
         record: Keep the episodes' data.
         compiler: Makes planning faster.
+        watch: Called before every decision, to look at the environments.
         stop: Asked before every decision; True leaves out the episodes that have not ended.
     """
     device = next(model.parameters()).device
@@ -51,4 +53,4 @@ def evaluate(
     options: dict[str, Any] = card.env_options()
     env_seed = derive_seed(seed, "evaluation environments")
     with VectorEnv(card.task.name, episodes, seed=env_seed, workers=workers, **options) as env:
-        return run_episodes(driver, env, record=record, stop=stop)
+        return run_episodes(driver, env, record=record, stop=stop, watch=watch)

@@ -64,6 +64,7 @@ def run_episodes(
     *,
     record: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    watch: Callable[[VectorEnv], None] = lambda env: None,
 ) -> Rollout:
     """Run one episode in every row of `env`, all rows together, without exploration.
 
@@ -74,6 +75,7 @@ def run_episodes(
         env: One row an episode.
         record: Keep observations, actions and rewards of every episode.
         stop: Asked before every decision; True leaves out the episodes that have not ended.
+        watch: Called before every decision, to look at the environments.
     """
     result = Rollout()
     ended: list[EpisodeResult | None] = [None] * env.num_envs
@@ -83,6 +85,7 @@ def run_episodes(
     history: list[tuple[FloatArray, Step]] = []
     first = obs
     while any(episode is None for episode in ended) and not stop():
+        watch(env)
         begin = time.perf_counter()
         action = agent.act(obs)
         result.act_ms.append((time.perf_counter() - begin) * 1e3)

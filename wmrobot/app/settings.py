@@ -1,9 +1,10 @@
 """Settings of a training run: everything that decides what it learns."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from wmrobot.app.compiling import CompileChoice
+from wmrobot.core.config import to_plain
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.spec import ObsMode
 from wmrobot.data.memory import ReplayConfig
@@ -50,6 +51,7 @@ class TrainConfig:
         compile: Compile planning and learning: true, false, or auto, which does for long runs on a
             CPU that has a C++ compiler.
         wandb: Project to log to on Weights & Biases (needs wmrobot[wandb]).
+        view: Show curves and the latest evaluation in a browser (needs wmrobot[view]).
         model: World model.
         planner: Planner: mppi, cem or icem.
         learner: Update step.
@@ -85,6 +87,7 @@ class TrainConfig:
     threads: int = 0
     compile: CompileChoice = "auto"
     wandb: str | None = None
+    view: bool = False
     model: ModelConfig = field(default_factory=ModelConfig)
     planner: PlannerConfig = field(default_factory=MppiConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
@@ -123,3 +126,8 @@ class TrainConfig:
             raise ConfigError(f"image_size: expected at least 40 pixels, got {self.image_size}")
         if self.offline and self.data is None:
             raise ConfigError("offline: expected data=<folder of episodes> with it, got none")
+
+
+def settings_of_learning(cfg: TrainConfig) -> dict[str, Any]:
+    """Settings as plain values, but for what makes no difference to what is learned."""
+    return {name: value for name, value in to_plain(cfg).items() if name != "view"}

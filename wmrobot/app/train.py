@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
@@ -28,6 +28,9 @@ from wmrobot.core.config import build, to_plain
 from wmrobot.core.errors import CheckpointError, ConfigError, DataError
 from wmrobot.core.files import read_json, write_json
 from wmrobot.envs.registry import canonical_name
+
+if TYPE_CHECKING:
+    from wmrobot.app.view_train import Watcher
 
 SCHEMA = 1
 SUMMARY_FILE = "summary.json"
@@ -77,7 +80,26 @@ def _train(cfg: Config, folder: Path) -> bool:
     if device.type == "cuda":
         made["gpu"] = torch.cuda.get_device_name(device)
     begin = time.perf_counter()
-    trainer = Trainer(cfg, folder, device, made)
+    with _watching(cfg) as watcher:
+        trainer = Trainer(cfg, folder, device, made, watcher)
+        return _run(trainer, made, begin, resumed=resumed)
+
+
+@contextmanager
+def _watching(cfg: Config) -> "Iterator[Watcher | None]":
+    """A window onto the run, where it is asked for."""
+    if not cfg.view:
+        yield None
+        return
+    from wmrobot.app.view_train import Watcher
+
+    with Watcher(cfg) as watcher:
+        yield watcher
+
+
+def _run(trainer: Trainer, made: dict[str, Any], begin: float, *, resumed: bool) -> bool:
+    """Begin or go on, until it is finished or stopped."""
+    cfg, folder = trainer.cfg, trainer.run
     try:
         if resumed:
             _go_on(trainer, folder)
@@ -85,7 +107,7 @@ def _train(cfg: Config, folder: Path) -> bool:
             trainer.begin()
             run_file = {"schema": SCHEMA, "settings": to_plain(cfg), "made": made}
             write_json(folder / RUN_FILE, run_file)
-        _say(trainer, folder, device.type, threads)
+        _say(trainer, folder, trainer.device.type, made["threads"])
         trainer.rehearse()
         print(f"  {trainer.compilation.told}", file=sys.stderr)
         with _stop_on_signal(trainer), _bar(trainer) as show:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from wmrobot.app.progress import Counters, Progress
 from wmrobot.app.recorded import deal
 from wmrobot.app.rehearsal import rehearse
 from wmrobot.app.schedule import is_due, updates_due
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.settings import TrainConfig, settings_of_learning
 from wmrobot.app.stopwatch import Stopwatch
 from wmrobot.core.config import to_plain
 from wmrobot.core.errors import ObservationError
@@ -47,6 +47,9 @@ from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.learn.learner import Learner
 from wmrobot.learn.watch import Watch
+
+if TYPE_CHECKING:
+    from wmrobot.app.view_train import Watcher
 
 
 class Trainer:
@@ -57,15 +60,21 @@ class Trainer:
         run: Folder of the run, locked by the caller.
         device: Where the model lives.
         made: Provenance to put on the card.
+        watcher: Shows the run in a window; None shows it nowhere.
 
     Raises:
         DataError: The replay does not fit into memory, or recorded episodes are malformed.
     """
 
     def __init__(
-        self, cfg: TrainConfig, run: Path, device: torch.device, made: Mapping[str, Any]
+        self,
+        cfg: TrainConfig,
+        run: Path,
+        device: torch.device,
+        made: Mapping[str, Any],
+        watcher: "Watcher | None" = None,
     ) -> None:
-        self.cfg, self.run, self.device = cfg, run, device
+        self.cfg, self.run, self.device, self._watcher = cfg, run, device, watcher
         self.env = build_env(cfg)
         try:
             self._build(made)
@@ -138,7 +147,7 @@ class Trainer:
         model, card = read_controller(checkpoint, self.device)
         rows = {"num_rows": self.replay.num_rows}
         refuse_another(checkpoint, "task", to_plain(card.task), to_plain(self.card.task))
-        refuse_another(checkpoint, "settings", state["settings"], to_plain(self.cfg))
+        refuse_another(checkpoint, "settings", state["settings"], settings_of_learning(self.cfg))
         refuse_another(checkpoint, "data", {"num_rows": state["num_rows"]}, rows)
         self.model.load_state_dict(model.state_dict())
         self.learner.load_state(state["learner"])
@@ -182,6 +191,8 @@ class Trainer:
                 self._advance()
             self._settle()
             show(self.progress)
+            if self._watcher is not None:
+                self._watcher.beat()
         finished = counters.settled >= self.cfg.steps
         if not finished:
             self.save()
@@ -245,6 +256,8 @@ class Trainer:
             self._refuse_to_go_on()
         row["episode_reward"] = self.collector.take_mean_return()
         self.logs.train(self.counters.decisions, self._env_steps, row)
+        if self._watcher is not None:
+            self._watcher.train(self.counters.decisions, row)
 
     @property
     def _env_steps(self) -> int:
@@ -263,6 +276,7 @@ class Trainer:
             workers=self.cfg.workers,
             stop=lambda: self.stop_requested,
             compiler=self.compilation,
+            watch=lambda env: None if self._watcher is None else self._watcher.look(env),
         )
         if self.stop_requested:
             return
@@ -271,6 +285,8 @@ class Trainer:
         self.stopwatch.mark(self.counters.decisions, self._env_steps, "evaluation")
         figures = glance(self.model, self.replay, self.controller, self.cfg.seed, self.device)
         self.logs.diagnostics(self._env_steps, figures)
+        if self._watcher is not None:
+            self._watcher.evaluation(self.counters.decisions, rollout)
 
     def save(self) -> Path:
         """Write a checkpoint; `resume` from it goes on bit for bit.
@@ -282,7 +298,7 @@ class Trainer:
         if not self.learner.weights_finite():
             self._refuse_to_go_on()
         training = {
-            "settings": to_plain(self.cfg),
+            "settings": settings_of_learning(self.cfg),
             "num_rows": self.replay.num_rows,
             "learner": self.learner.state(),
             "controller": self.controller.state(),

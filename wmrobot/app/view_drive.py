@@ -12,6 +12,7 @@ from wmrobot.app.evaluate import check_card
 from wmrobot.app.view import Config
 from wmrobot.app.view_bundle import load_bundle
 from wmrobot.app.view_film import begin_film
+from wmrobot.core.clock import SystemClock
 from wmrobot.core.errors import CheckpointError
 from wmrobot.core.random import make_generator
 from wmrobot.core.seeds import derive_seed
@@ -27,6 +28,7 @@ from wmrobot.view.driving import (
     record_controls,
     world_controls,
 )
+from wmrobot.view.imaginer import Imaginer
 from wmrobot.view.layout import Layout
 from wmrobot.view.mind import LearnedMind, Mind
 from wmrobot.view.recording import recordings
@@ -58,7 +60,7 @@ def drive(cfg: Config, window: Window) -> int:
         agent=cfg.agent,
     )
     rig = Rig(partial(_make_env, card.task.name, card.env_options()), cfg.seed)
-    return _drive(cfg, window, learned, rig, {"controller": str(folder)}, card)
+    return _drive(cfg, window, learned, rig, {"controller": _short(folder)}, card)
 
 
 def _drive(
@@ -106,7 +108,7 @@ def _imagine(driver: Driver, mind: LearnedMind, card: Card, seed: int) -> None:
     learned = learn_decoder(mind.model, mind.frame_stack, make_envs, seed, beat=driver.beat)
     if learned is not None:
         decoder, error = learned
-        driver.use(decoder, error)
+        driver.use(Imaginer(decoder, error, SystemClock()))
         took = time.perf_counter() - begin
         driver.say(f"decoder fitted on {error.num_states} states in {took:.1f} s")
 
@@ -141,7 +143,7 @@ class _Follower:
             return f"could not take {saved[-1].name}: {error}"
         self._taken = saved[-1]
         self._mind.adopt(model.eval())
-        self._driver.tell(controller=str(self._taken))
+        self._driver.tell(controller=_short(self._taken))
         return f"took checkpoint {self._taken.name}"
 
 
@@ -194,6 +196,11 @@ def _make_env(name: str, options: dict[str, Any], seed: int) -> VectorEnv:
 
 def _make_envs(name: str, options: dict[str, Any], count: int) -> VectorEnv:
     return VectorEnv(name, count, seed=derive_seed(0, "decoder"), batched=False, **options)
+
+
+def _short(folder: Path) -> str:
+    """A controller's folder by its last two names."""
+    return "/".join(folder.parts[-2:])
 
 
 def _plain(name: str) -> str:

@@ -8,7 +8,7 @@ from viser import uplot
 
 from wmrobot.view.layout import Chart, Layout
 
-KEPT = 400  # points of a curve
+KEPT = 1000  # points of a curve
 COLOURS = ("#1f77b4", "#ff7a00", "#2ca02c", "#9467bd", "#d62728", "#17becf", "#8c564b", "#7f7f7f")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 WIDTH = 256
-STEPS = 400
+STEPS = 1000
 BATCH = 256
 HELD_OUT = 0.2  # share of the states that the error is measured on
 

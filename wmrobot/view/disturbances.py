@@ -41,17 +41,14 @@ class Disturbances:
 
     def begin_episode(self) -> None:
         """Look at the simulation anew after a reset, and change it again."""
-        while len(self._commands) < (self._commands.maxlen or 1):
-            self._commands.append(np.zeros((1, self._action_dim), np.float32))
+        idle = np.zeros((1, self._action_dim), np.float32)
+        self._commands.extend([idle] * (self._commands.maxlen or 1))
         self._push_left, self._pull = 0, None
         self.scale(**self._factors)
 
     def set_delay(self, decisions: int) -> None:
         """Let every action wait so many decisions before it acts."""
-        newest = (
-            self._commands[-1] if self._commands else np.zeros((1, self._action_dim), np.float32)
-        )
-        idle: FloatArray = np.zeros_like(newest)
+        idle = np.zeros((1, self._action_dim), np.float32)
         held = [idle] * (decisions + 1) + list(self._commands)
         self._commands = deque(held[-(decisions + 1) :], maxlen=decisions + 1)
 
@@ -65,7 +62,8 @@ class Disturbances:
         if self.noise_std <= 0 or "state" not in obs:
             return obs
         noise = self._generator.standard_normal(obs["state"].shape, dtype=np.float32)
-        return {**obs, "state": obs["state"] + np.float32(self.noise_std) * noise}
+        state = np.asarray(obs["state"], dtype=np.float32)
+        return {**obs, "state": state + np.float32(self.noise_std) * noise}
 
     def scale(self, *, mass: float, friction: float) -> None:
         """Make masses, and friction with damping, so many times the nominal ones."""

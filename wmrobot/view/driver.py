@@ -11,16 +11,13 @@ import numpy as np
 from wmrobot.core.clock import Clock, SystemClock
 from wmrobot.core.errors import ConfigError, ObservationError
 from wmrobot.view.controls import Control, Value, by_name
-from wmrobot.view.decoder import Decoder, Error
 from wmrobot.view.driving import DIRECTIONS
+from wmrobot.view.imaginer import Imaginer
 from wmrobot.view.mind import Mind, Thought
 from wmrobot.view.rig import Rig
 from wmrobot.view.tape import Tape
 from wmrobot.view.window import Window
 
-ROLLOUTS = 8  # imagined beside each other, the mean among them
-IMAGINE_EVERY = 0.04  # [s]
-SELDOM = 0.5  # [s] between two imaginations where planning leaves no time for them
 TELL_EVERY = 0.5  # [s]
 PICTURE_EVERY = 0.1  # [s]
 REST = 0.02  # [s] between two looks at the commands while the robot rests
@@ -52,13 +49,11 @@ class Figures:
         act_ms: Time of each decision, the newest ones [ms].
         late: Decisions that were not ready when the next one was due.
         ticks: Decisions altogether.
-        skipped: Imaginations left out, for want of time.
     """
 
     act_ms: deque[float]
     late: int = 0
     ticks: int = 0
-    skipped: int = 0
 
 
 class Driver:
@@ -90,27 +85,20 @@ class Driver:
         self.values: dict[str, Value] = {c.name: c.default for c in controls if c.kind != "button"}
         self.figures = Figures(act_ms=deque(maxlen=100_000))
         self.newer: Source = lambda: None
-        self._decoder: Decoder | None = None
-        self._seen = np.zeros(0, dtype=np.bool_)  # what the decoder can tell
+        self._imaginer: Imaginer | None = None
         self._tick, self._cut, self._total = 0, True, 0.0
         self._scene = -1
         self._facts: dict[str, str] = {}
         self._changed = True
-        self._told = self._pictured = self._imagined = -math.inf
-        self._imagine_s = 0.0
+        self._told = self._pictured = -math.inf
         self._steps_left: int | None = None  # of single steps; None drives on
         self._due = self._clock.now()
 
-    def use(self, decoder: Decoder, error: Error) -> None:
+    def use(self, imaginer: Imaginer) -> None:
         """Show what is imagined, from now on."""
-        self._decoder, self._seen = decoder, error.is_seen
+        self._imaginer = imaginer
         self._changed = True
-        seen = error.is_seen
-        off = error.qpos[seen]
-        what = "none of its joints" if not len(off) else f"{off.mean():.3f} rad or m"
-        if not seen.all():
-            what += f" for {int(seen.sum())} of {len(seen)} joints, the others by their speed"
-        self.tell(**{"decoder off by": what})
+        self.tell(**{"decoder off by": imaginer.describe()})
 
     def tell(self, **facts: str) -> None:
         """Show lines of text by name."""
@@ -206,7 +194,14 @@ class Driver:
         self.eye.publish(self._with_news(message))
         if self.tape is not None and place:
             self.tape.add({**place, "action": action, "reward": reward, "planning": act_ms})
-        self._imagine(place, spent=act_ms / 1e3)
+        if place and self._imaginer is not None:
+            left = self.rig.spec.control_dt - act_ms / 1e3
+            ahead = int(self.values.get("ahead", 10))
+            imagined = self._imaginer.imagine(self.mind, left, ahead)
+            if imagined is not None:
+                self.eye.publish(
+                    {**imagined, "imagined_start": place["qpos"], "imagined_from": self._tick}
+                )
 
     def _series(
         self, thought: Thought | None, reward: float, act_ms: float
@@ -235,38 +230,11 @@ class Driver:
                 )
             self.tell(episode=f"return {self._total:.1f} after {self._tick} decisions")
             message |= {"values": dict(self.values), "facts": dict(self._facts)}
-            if self._decoder is not None:
-                message["imagined_seen"] = self._seen
+            if self._imaginer is not None:
+                message["imagined_seen"] = self._imaginer.seen
             if self.tape is not None:
                 message["choices"] = {"recording": self.tape.names()}
         return message
-
-    def _imagine(self, place: Mapping[str, np.ndarray], spent: float) -> None:
-        """Decode futures in the time that is left."""
-        if self._decoder is None or not place:
-            return
-        now = self._clock.now()
-        if now - self._imagined < IMAGINE_EVERY:
-            return
-        left = self.rig.spec.control_dt - spent
-        if left < 1.5 * self._imagine_s and now - self._imagined < SELDOM:
-            self.figures.skipped += 1
-            return
-        self._imagined = now
-        rolled = self.mind.imagine(ROLLOUTS, int(self.values.get("ahead", 10)))
-        if rolled is None:
-            return
-        qpos, qvel = self._decoder.decode(rolled.z)
-        self.eye.publish(
-            {
-                "imagined_qpos": qpos,
-                "imagined_qvel": qvel,
-                "imagined_start": place["qpos"],
-                "imagined_from": self._tick,
-                "imagined_horizon": rolled.horizon,
-            }
-        )
-        self._imagine_s += 0.2 * (self._clock.now() - now - self._imagine_s)
 
     def _model_number(self) -> int:
         model = self.rig.new_looks() if self._cut else None

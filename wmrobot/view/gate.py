@@ -169,7 +169,7 @@ def _answer(status: http.HTTPStatus, kind: str, body: bytes) -> Response:
 def _with_script(inner: Respond, connection: ServerConnection, request: Request) -> Response | None:
     """Viser's page, and ours with it."""
     request.path = "/"
-    del request.headers["Accept-Encoding"]  # so that it comes as it is, to be added to
+    request.headers.pop("Accept-Encoding", None)  # so that it comes as it is, to be added to
     page = inner(connection, request)
     if page is None or page.status_code != http.HTTPStatus.OK:
         return page

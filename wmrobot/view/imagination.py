@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 MOST_TIPS = 6
-SEGMENT = (mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER)
+SEGMENT = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Imagination:
         self._model, self._dt = model, control_dt
         self._data = mujoco.MjData(model)
         limited = model.jnt_limited[model.dof_jntid].astype(np.bool_)
-        hinge = model.jnt_type[model.dof_jntid] == mujoco.mjtJoint.mjJNT_HINGE
+        hinge = model.jnt_type[model.dof_jntid] == int(mujoco.mjtJoint.mjJNT_HINGE)
         self._turns = hinge & ~limited  # (nv,)
         self._seen = _by_dof(model, seen)
         self._expected: deque[tuple[int, int, np.ndarray]] = deque(maxlen=400)

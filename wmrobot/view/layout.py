@@ -20,6 +20,7 @@ A message is what `packet` carries. Every part is optional; a window shows what 
 | `ladder`, `guard` | state of the miss ladder and of the guard, where a deadline loop drives |
 | `facts` | lines of text by name |
 | `say` | a line for the log |
+| `episode` | name of a recording beside the model files, to be shown again and again |
 | `cut` | true where an episode starts: curves begin anew |
 """
 

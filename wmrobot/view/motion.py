@@ -31,7 +31,7 @@ class Motion:
             cut: Whether it has nothing to do with the last one.
         """
         if cut or not self._states:
-            self._states = [(now, np.array(qpos, dtype=np.float64))]
+            self._states = [(now + self._dt, np.array(qpos, dtype=np.float64))]
             return
         # In even steps, so that a message that came late does not make the robot stutter.
         due = self._states[-1][0] + self._dt

@@ -79,8 +79,8 @@ class Readout:
 
 def _table(facts: Mapping[str, str]) -> str:
     rows = "".join(
-        f'<tr><td style="opacity:.65;padding-right:.8em;vertical-align:top">{escape(name)}</td>'
-        f"<td>{escape(text)}</td></tr>"
+        f'<tr><td style="opacity:.65;padding-right:.8em;vertical-align:top;width:92px">'
+        f'{escape(name)}</td><td style="overflow-wrap:anywhere">{escape(text)}</td></tr>'
         for name, text in facts.items()
         if text
     )

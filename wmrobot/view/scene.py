@@ -131,7 +131,7 @@ class Scene:
         shades = colours.reshape(-1, 2, 3).astype(np.uint8)
         if self._lines is None or len(self._lines.points) != len(flat):
             self._lines = self._server.scene.add_line_segments(
-                "/imagined/paths", flat, shades, thickness=2.0, thickness_units="screen"
+                "/imagined/paths", flat, shades, thickness=3.0, thickness_units="screen"
             )
         else:
             self._lines.points, self._lines.colors = flat, shades

@@ -24,6 +24,7 @@ from wmrobot.view.layout import Layout
 from wmrobot.view.mailbox import Mailbox
 from wmrobot.view.packet import unpack
 from wmrobot.view.panel import Panel
+from wmrobot.view.player import Player
 from wmrobot.view.readout import Readout
 from wmrobot.view.stage import Stage
 
@@ -131,6 +132,7 @@ class Page:
         left.set_width(LEFT_WIDTH)
         with left.add_tab("Curves"):
             self._curves = Curves(self._server, layout)
+        self._player: Player | None = None
         self._plans: list[PlanChart] = []
         self._plan: tuple[np.ndarray, np.ndarray] | None = None
         if layout.action_names:
@@ -153,6 +155,9 @@ class Page:
             for data in messages:
                 self._take(unpack(data), now)
             self._apply_arrivals()
+            if self._player is not None:
+                for state in self._player.due(now):
+                    self._stage.take(state, now)
             self._stage.draw(now)
             if now >= chart:
                 self._show()
@@ -191,6 +196,8 @@ class Page:
         if "values" in message:
             self._values.update(message["values"])
             self._panel.show(message["values"])
+        if "episode" in message:
+            self._player = Player(self._folder / message["episode"])
         for name, choices in message.get("choices", {}).items():
             self._panel.set_choices(name, tuple(choices))
         facts = dict(message.get("facts", {}))

@@ -51,7 +51,7 @@ def _turning(env: VectorEnv) -> np.ndarray:
     assert physics is not None
     mj = physics.model.ptr
     turns = np.zeros(mj.nq, dtype=np.bool_)
-    hinges = (mj.jnt_type == mujoco.mjtJoint.mjJNT_HINGE) & (mj.jnt_limited == 0)
+    hinges = (mj.jnt_type == int(mujoco.mjtJoint.mjJNT_HINGE)) & (mj.jnt_limited == 0)
     turns[mj.jnt_qposadr[hinges]] = True
     return turns
 
@@ -66,8 +66,8 @@ def _drive(
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """Latents (M, Z), positions (M, nq) and velocities (M, nv) of M states.
 
-    Half of the rows follow the prior with its own noise, the others are shaken at random now and
-    then: a decoder must know the states that a pushed robot gets into.
+    Most rows follow the prior with its own noise, the others are shaken at random now and then: a
+    decoder must know the states that a pushed robot gets into.
     """
     device, size = generator.device, (env.num_envs, env.task_spec.action_dim)
     frames = FrameStack(frame_stack)
@@ -83,8 +83,8 @@ def _drive(
         velocities.append(np.stack([each.qvel for each in data]))
         action = model.propose(z, torch.randn(size, generator=generator, device=device))
         shaken = 2 * torch.rand(size, generator=generator, device=device) - 1
-        if tick % 40 < 20:
-            action[: size[0] // 2] = shaken[: size[0] // 2]
+        if tick % 40 < 10:
+            action[: size[0] // 4] = shaken[: size[0] // 4]
         step = env.step(action.cpu().numpy())
         obs = step.obs
         frames.reset(np.flatnonzero(step.ended))

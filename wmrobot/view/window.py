@@ -44,15 +44,15 @@ class Window:
         self.host, self.wanted = host, port
         self.link, self.port = "", 0
         shared = Path("/dev/shm")
-        self._folder = Path(
+        self.folder = Path(
             tempfile.mkdtemp(prefix="wmrobot-view-", dir=shared if shared.is_dir() else None)
         )
-        self._mailbox = Mailbox(self._folder / "mailbox", create=True)
+        self._mailbox = Mailbox(self.folder / "mailbox", create=True)
         self._num_models = 0
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(str(self._folder), theirs, (host, port)), daemon=True
+            target=_serve, args=(str(self.folder), theirs, (host, port)), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -98,9 +98,9 @@ class Window:
         from wmrobot.view.stage import model_path
 
         self._num_models += 1
-        path = model_path(self._folder, self._num_models)
+        path = model_path(self.folder, self._num_models)
         mujoco.mj_saveModel(model, str(path), None)
-        model_path(self._folder, self._num_models - 2).unlink(missing_ok=True)
+        model_path(self.folder, self._num_models - 2).unlink(missing_ok=True)
         return self._num_models
 
     def commands(self) -> list[tuple[str, Any]]:
@@ -122,7 +122,7 @@ class Window:
             self._process.kill()
             self._process.join()
         self._mailbox.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

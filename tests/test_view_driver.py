@@ -1,0 +1,303 @@
+"""The control loop of a window: what people do there reaches planner and robot."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.tiny import MODEL, PLANNER, make_card
+from wmrobot.app.controllers import make_model
+from wmrobot.core.errors import ConfigError, DataError
+from wmrobot.core.random import make_generator
+from wmrobot.envs.vector import VectorEnv
+from wmrobot.view.controls import Control
+from wmrobot.view.driver import Driver
+from wmrobot.view.driving import (
+    NOTHING,
+    drive_controls,
+    planner_controls,
+    record_controls,
+    world_controls,
+)
+from wmrobot.view.mind import LearnedMind
+from wmrobot.view.recording import Recorder, Recording, recordings
+from wmrobot.view.rig import Rig
+from wmrobot.view.tape import Tape
+
+TASK = "cartpole-swingup"
+
+
+class Eyes:
+    """A window that nobody looks at; what it is told stays to be asked about."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.pressed: deque[tuple[str, Any]] = deque()
+
+    def publish(self, message: Mapping[str, Any]) -> None:
+        self.messages.append(dict(message))
+
+    def publish_model(self, model: Any) -> int:
+        return 1
+
+    def commands(self) -> list[tuple[str, Any]]:
+        heard = list(self.pressed)
+        self.pressed.clear()
+        return heard
+
+    def said(self) -> list[str]:
+        return [message["say"] for message in self.messages if "say" in message]
+
+
+class Ticks:
+    """A clock on which only sleep passes."""
+
+    time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += max(0.0, seconds)
+
+
+def make_env(seed: int) -> VectorEnv:
+    return VectorEnv(TASK, 1, seed=seed)
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    import torch
+
+    torch.manual_seed(0)
+    card = make_card(TASK)
+    mind = LearnedMind(
+        model=make_model(card, torch.device("cpu")).eval(),
+        base=PLANNER,
+        obs_shapes=card.task.obs_shapes,
+        frame_stack=MODEL.frame_stack,
+        generator=make_generator(0, "test"),
+    )
+    rig = Rig(make_env, 1)
+    controls = (
+        *drive_controls(1, follow=False),
+        *planner_controls(PLANNER, "trained"),
+        *world_controls(tuple(rig.bodies()), rig.weight()),
+        *record_controls((), is_run=False, has_scene=True),
+    )
+    tape = Tape(
+        tmp_path / "out", TASK, card.task.control_dt, scene=lambda: 1, film=lambda p: f"film {p}"
+    )
+    yield Driver(mind, rig, Eyes(), controls, tape, Ticks())
+    rig.close()
+
+
+def run(driver: Driver, rounds: int, *pressed: tuple[str, Any]) -> Eyes:
+    """Go round the loop so many times, after people have pressed something."""
+    eye = driver.eye
+    assert isinstance(eye, Eyes)
+    eye.pressed.extend(pressed)
+    left = iter(range(rounds))
+    driver.run(lambda: next(left, None) is not None)
+    return eye
+
+
+def positions(eye: Eyes) -> list[np.ndarray]:
+    return [message["qpos"] for message in eye.messages if "qpos" in message]
+
+
+def test_every_decision_is_shown(driver: Driver) -> None:
+    eye = run(driver, 3)
+    shown = [message for message in eye.messages if "qpos" in message]
+    assert [message["tick"] for message in shown] == [0, 1, 2]
+    assert [message.get("cut", False) for message in shown] == [True, False, False]
+    first = shown[0]
+    assert first["plan_mean"].shape == (3, 1)
+    assert first["series"].keys() >= {"reward", "imagined reward", "expected return", "planning"}
+    assert first["stages_ms"].keys() == {"encode", "prior", "search", "transport"}
+    assert first["values"]["horizon"] == 3
+
+
+def test_loop_keeps_true_speed(driver: Driver) -> None:
+    run(driver, 10)
+    assert driver._clock.now() == pytest.approx(10 * driver.rig.spec.control_dt)
+    run(driver, 10, ("speed", 0.5))
+    assert driver._clock.now() == pytest.approx(30 * driver.rig.spec.control_dt)
+
+
+def test_slider_changes_the_planner(driver: Driver) -> None:
+    eye = run(driver, 1, ("horizon", 5), ("samples", 32), ("planner", "icem"))
+    mind = driver.mind
+    assert isinstance(mind, LearnedMind)
+    assert (mind.planner.kind, mind.planner.horizon, mind.planner.num_samples) == ("icem", 5, 32)
+    assert eye.messages[-1]["plan_mean"].shape == (5, 1)
+
+
+def test_last_of_two_hands_on_a_slider_wins(driver: Driver) -> None:
+    eye = run(driver, 1, ("horizon", 5), ("horizon", 7))
+    assert driver.values["horizon"] == 7
+    assert eye.messages[-1]["values"]["horizon"] == 7
+
+
+def test_rubbish_is_refused_and_told(driver: Driver) -> None:
+    eye = run(driver, 1, ("horizon", 99), ("nonsense", 1), ("agent", "priest"))
+    assert driver.values["horizon"] == 3
+    assert len(eye.said()) == 2
+    assert eye.said()[0] == "horizon: expected 1 to 16 decisions, got 99"
+
+
+def test_pause_and_single_decisions(driver: Driver) -> None:
+    eye = run(driver, 5, ("pause", True))
+    assert positions(eye) == []
+    run(driver, 5, ("step", True))
+    assert len(positions(eye)) == 1
+    run(driver, 5, ("pause", False))
+    assert len(positions(eye)) == 6
+
+
+def test_same_seed_starts_the_same_robot(driver: Driver) -> None:
+    run(driver, 1, ("seed", 7))
+    eye = run(driver, 1, ("seed", 8))
+    run(driver, 1, ("seed", 7))
+    first, other, again = positions(eye)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def drive_with(driver: Driver, *pressed: tuple[str, Any]) -> np.ndarray:
+    """Where the robot is after ten decisions of no action at all, from the same start."""
+    run(driver, 1, ("agent", "zero"), ("seed", 3))
+    run(driver, 9, *pressed)
+    return np.asarray(driver.rig.place()["qpos"])
+
+
+def test_push_changes_the_trajectory(driver: Driver) -> None:
+    alone = drive_with(driver)
+    np.testing.assert_array_equal(drive_with(driver), alone)
+    pushed = drive_with(driver, ("body", "cart"), ("newtons", 20.0), ("push", True))
+    assert pushed[0] > alone[0] + 0.01  # along +x
+    assert "pushed cart +x with 20 N for 0.2 s" in driver.eye.said()  # type: ignore[union-attr]
+    run(driver, 1, ("reset", True))
+    assert not driver.rig.env.physics(0).data.xfrc_applied.any()  # type: ignore[union-attr]
+
+
+def test_drag_pulls_until_it_ends(driver: Driver) -> None:
+    alone = drive_with(driver)
+    pulled = drive_with(driver, ("pull", [1, 5.0, 0.0, 0.0]))
+    assert pulled[0] > alone[0] + 0.01
+    run(driver, 1, ("pull", [1, 0.0, 0.0, 0.0]))
+    assert not driver.rig.env.physics(0).data.xfrc_applied.any()  # type: ignore[union-attr]
+
+
+def test_mass_is_scaled_and_comes_back(driver: Driver) -> None:
+    model = driver.rig.env.physics(0).model.ptr  # type: ignore[union-attr]
+    mass, inertia = model.body_mass.copy(), model.body_inertia.copy()
+    run(driver, 1, ("mass", 2.0))
+    np.testing.assert_allclose(model.body_mass, 2 * mass)
+    np.testing.assert_allclose(model.body_inertia, 2 * inertia)
+    run(driver, 1, ("reset", True))  # an episode later it is not doubled again
+    np.testing.assert_allclose(model.body_mass, 2 * mass)
+    run(driver, 1, ("mass", 1.0))
+    np.testing.assert_array_equal(model.body_mass, mass)
+
+
+def test_delayed_actions_act_later(driver: Driver) -> None:
+    told = driver.rig.disturbances
+    told.set_delay(2)
+    acting = [told.delayed(np.full((1, 1), k, np.float32))[0, 0] for k in range(1, 5)]
+    assert acting == [0, 0, 1, 2]
+
+
+def test_noise_is_added_to_what_is_sensed_alone(driver: Driver) -> None:
+    run(driver, 1, ("noise", 0.1))
+    sensed = driver.rig.sense()["state"]
+    assert 0 < np.abs(sensed - driver.rig.obs["state"]).max() < 1
+
+
+def test_recording_comes_back_and_is_played(driver: Driver, tmp_path: Path) -> None:
+    eye = run(driver, 6, ("record", True))
+    driven = positions(eye)
+    run(driver, 1, ("record", False))
+    (name,) = recordings(tmp_path / "out")
+    stored = Recording.load(recordings(tmp_path / "out")[name])
+    np.testing.assert_array_equal(stored.arrays["qpos"], np.stack(driven))
+    assert {"reward", "planning"} == set(stored.curves)
+    assert eye.messages[-1]["choices"]["recording"] == [NOTHING, name]
+    eye.messages.clear()
+    driver.tape.load(recordings(tmp_path / "out")[name])  # type: ignore[union-attr]
+    run(driver, 1, ("play", False), ("position", 0.02))
+    np.testing.assert_array_equal(positions(eye)[-1], driven[1])
+    run(driver, 2, ("recording", NOTHING))
+    assert "the robot drives on" in eye.said()
+
+
+def test_film_without_a_recording_is_refused(driver: Driver) -> None:
+    eye = run(driver, 1, ("film", True))
+    assert eye.said() == ["film: expected a recording, there is none yet"]
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"PK\x03\x04"])
+def test_file_that_is_no_recording_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.rollout.npz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="expected a recorded rollout, got something else"):
+        Recording.load(path)
+
+
+def test_recording_of_another_task_is_refused(driver: Driver, tmp_path: Path) -> None:
+    recorder = Recorder("walker-walk", 0.05)
+    recorder.add({"qpos": np.zeros(2)})
+    recorder.finish().save(tmp_path / "x.rollout.npz")
+    with pytest.raises(DataError, match=f"expected a recording of {TASK}, got one of walker-walk"):
+        driver.tape.load(tmp_path / "x.rollout.npz")  # type: ignore[union-attr]
+
+
+def test_words_of_a_recorded_drive_are_shown(tmp_path: Path) -> None:
+    """A deadline loop's ladder and guard travel with a recording."""
+    path = tmp_path / "x.rollout.npz"
+    Recording(
+        task=TASK,
+        control_dt=0.02,
+        arrays={"qpos": np.zeros((2, 2))},
+        states={"ladder": ["fresh", "shifted"], "guard": ["ok", "slew"]},
+    ).save(path)
+    tape = Tape(tmp_path, TASK, 0.02, scene=lambda: 1, film=str)
+    tape.load(path)
+    message = tape.play({"play": False, "position": 0.0}, 0.0)
+    assert (message["ladder"], message["guard"]) == ("fresh", "ok")
+
+
+def test_imagination_is_decoded_where_time_is_left(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmrobot.view import decoder, states
+    from wmrobot.view.imaginer import Imaginer
+
+    monkeypatch.setattr(decoder, "STEPS", 5)
+    monkeypatch.setattr(states, "DECISIONS", 10)
+    mind = driver.mind
+    assert isinstance(mind, LearnedMind)
+    learned = states.learn_decoder(mind.model, 1, partial(_envs, TASK), 0)
+    assert learned is not None
+    driver.use(Imaginer(*learned, driver._clock))
+    eye = run(driver, 3, ("ahead", 6))
+    shown = [message for message in eye.messages if "imagined_qpos" in message]
+    assert shown[0]["imagined_qpos"].shape == (4 + 1, 7, 2)  # the tiny planner keeps 4 elites
+    assert shown[0]["imagined_horizon"] == 3
+    np.testing.assert_array_equal(shown[0]["imagined_start"], positions(eye)[0])
+
+
+def _envs(task: str, count: int) -> VectorEnv:
+    return VectorEnv(task, count, seed=0, batched=False)
+
+
+def test_change_that_does_not_go_together_is_not_taken(driver: Driver) -> None:
+    control = Control(name="horizon", label="", kind="slider", group="", default=3, low=-9, high=9)
+    driver._controls["horizon"] = control
+    with pytest.raises(ConfigError, match="horizon: expected at least 1"):
+        driver.change("horizon", -1)
+    assert driver.values["horizon"] == 3

@@ -1,0 +1,102 @@
+"""The window of `train view=true`: curves, and the latest evaluation as it was driven."""
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from wmrobot.app.rollout import Rollout
+from wmrobot.app.settings import TrainConfig
+from wmrobot.envs.vector import VectorEnv
+from wmrobot.view.layout import Chart, Layout
+from wmrobot.view.recording import Recorder
+from wmrobot.view.window import Window
+
+BEAT_EVERY = 0.5  # [s]
+CHARTS = (
+    Chart(title="return", series=("evaluation", "training episodes"), x_label="decisions"),
+    Chart(title="losses of the model", x_label="decisions",
+          series=("consistency_loss", "reward_loss", "value_loss")),
+    Chart(title="value that the prior expects", series=("value_mean",), x_label="decisions"),
+    Chart(title="entropy of the prior", series=("prior_entropy",), x_label="decisions"),
+)  # fmt: skip
+
+
+class Watcher:
+    """Shows a run while it trains; what it costs the training is a message now and then.
+
+    Args:
+        cfg: The run.
+    """
+
+    def __init__(self, cfg: TrainConfig) -> None:
+        self._cfg, self._window = cfg, Window()
+        self._beaten = -math.inf
+        self._recorder: Recorder | None = None
+        self._scene, self._ticks, self._best = 0, 0, math.nan
+
+    def __enter__(self) -> Self:
+        name = self._cfg.task.rpartition("/")[2]
+        layout = Layout(title=f"training {name}", charts=CHARTS)
+        try:
+            link = self._window.open(layout)
+        except BaseException:
+            self._window.close()
+            raise
+        print(f"  in a window: {link}", file=sys.stderr, flush=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._window.close()
+
+    def beat(self) -> None:
+        """Let the window know, now and then, that the run is alive."""
+        now = time.monotonic()
+        if now - self._beaten >= BEAT_EVERY:
+            self._beaten = now
+            self._window.publish({})
+
+    def train(self, decisions: int, row: Mapping[str, float]) -> None:
+        """Show a row of train.csv."""
+        curves = {name: value for name, value in row.items() if math.isfinite(value)}
+        if "episode_reward" in curves:
+            curves["training episodes"] = curves["episode_reward"]
+        self._show(decisions, curves, {"decisions": f"{decisions:,}"})
+
+    def evaluation(self, decisions: int, rollout: Rollout) -> None:
+        """Show an evaluation's return, and its first episode again and again."""
+        found = rollout.mean_reward
+        self._best = found if math.isnan(self._best) else max(self._best, found)
+        told = f"return {found:.1f} at {decisions:,} decisions, best so far {self._best:.1f}"
+        self._show(decisions, {"evaluation": found}, {"evaluation": told})
+        if self._recorder is not None and len(self._recorder):
+            name = f"episode-{decisions}.npz"
+            self._recorder.finish().save(self._window.folder / name)
+            self._window.publish({"episode": name, "say": "its first episode is shown"})
+        self._recorder, self._ticks = None, 0
+
+    def look(self, env: VectorEnv) -> None:
+        """Remember the state of the first row of an evaluation."""
+        self.beat()
+        physics, spec = env.physics(0), env.task_spec
+        if physics is None or self._ticks >= spec.episode_decisions:
+            return
+        if self._recorder is None:
+            self._recorder = Recorder(spec.name, spec.control_dt)
+            self._scene = self._window.publish_model(physics.model.ptr)
+        data = physics.data.ptr
+        row: dict[str, Any] = {"qpos": data.qpos.copy(), "scene": float(self._scene)}
+        if len(data.mocap_pos):
+            row |= {"mocap_pos": data.mocap_pos.copy(), "mocap_quat": data.mocap_quat.copy()}
+        self._recorder.add(row)
+        self._ticks += 1
+
+    def _show(self, decisions: int, curves: Mapping[str, float], facts: Mapping[str, str]) -> None:
+        self._window.publish({"time": float(decisions), "series": curves, "facts": facts})
