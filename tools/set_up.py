@@ -14,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TORCH = "torch==2.13.0"
 DM_CONTROL = "dm-control==1.0.50"
 PLAN = """\
-Setting up {venv} with Python {python}: about 80 packages, among them {torch}, mujoco, dm-control.
+Setting up {venv} with Python {python}: about 90 packages, among them {torch}, mujoco, dm-control.
   Download: about 0.5 GB with a CPU build of torch, 3 GB or more with a CUDA build.
   Which build it is, the package index decides; name another one for torch alone with
   make TORCH_INDEX=<url>. Nothing is installed outside {venv}."""

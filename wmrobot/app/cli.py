@@ -153,7 +153,7 @@ TRAIN_PACKAGES = (
 )  # fmt: skip
 EXPORT_PACKAGES = ("onnx", "onnxscript")
 DRIVE_PACKAGES = ("mcap", "msgpack")
-VIEW_PACKAGES = ("mjviser", "msgspec", "trimesh", "viser", "websockets", "zstandard")
+VIEW_PACKAGES = ("mjviser", "msgspec", "viser", "websockets")
 EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(TRAIN_PACKAGES, "train"),
     **dict.fromkeys(EXPORT_PACKAGES, "export"),

@@ -59,7 +59,7 @@ def drive(cfg: Config, window: Window) -> int:
         generator=make_generator(cfg.seed, "window", device),
         agent=cfg.agent,
     )
-    rig = Rig(partial(_make_env, card.task.name, card.env_options()), cfg.seed)
+    rig = Rig(partial(make_env, card.task.name, card.env_options()), cfg.seed)
     return _drive(cfg, window, learned, rig, {"controller": _short(folder)}, card)
 
 
@@ -74,8 +74,8 @@ def _drive(
     """All that bundles and learned models share."""
     spec = rig.spec
     out = Path(cfg.out or f"runs/view-{_plain(spec.name)}").expanduser()
-    controls = _controls(cfg, rig, card.planner if card else None, out)
-    link = window.open(_layout(rig, controls, card))
+    controls = make_controls(cfg, rig, card.planner if card else None, out)
+    link = window.open(make_layout(rig, controls, card))
     _greet(cfg, window, link, spec)
     tape = None
     if rig.has_scene:
@@ -93,7 +93,7 @@ def _drive(
         if isinstance(mind, LearnedMind) and card is not None:
             _imagine(driver, mind, card, cfg.seed)
             if cfg.run is not None:
-                driver.newer = _Follower(cfg, mind, driver)
+                driver.newer = _Follower(cfg, mind, driver, card)
         driver.run(keep_on)
     finally:
         rig.close()
@@ -102,13 +102,15 @@ def _drive(
 
 def _imagine(driver: Driver, mind: LearnedMind, card: Card, seed: int) -> None:
     """Fit the decoder; the robot waits for it, its first picture is there already."""
-    make_envs = partial(_make_envs, card.task.name, card.env_options())
+    envs = partial(make_envs, card.task.name, card.env_options())
     begin = time.perf_counter()
     driver.say("fitting the decoder that shows what is imagined: the robot waits for it")
-    learned = learn_decoder(mind.model, mind.frame_stack, make_envs, seed, beat=driver.beat)
+    learned = learn_decoder(mind.model, mind.frame_stack, envs, seed, beat=driver.beat)
     if learned is not None:
         decoder, error = learned
-        driver.use(Imaginer(decoder, error, SystemClock()))
+        imaginer = Imaginer(decoder, error, SystemClock())
+        driver.use(imaginer)
+        print(f"decoder off by {imaginer.describe()}", flush=True)
         took = time.perf_counter() - begin
         driver.say(f"decoder fitted on {error.num_states} states in {took:.1f} s")
 
@@ -120,10 +122,12 @@ class _Follower:
         cfg: Which run.
         mind: Where the weights go.
         driver: Whose widget allows it.
+        card: What the run is of.
     """
 
-    def __init__(self, cfg: Config, mind: LearnedMind, driver: Driver) -> None:
+    def __init__(self, cfg: Config, mind: LearnedMind, driver: Driver, card: Card) -> None:
         assert cfg.run is not None
+        self._card, self._seed = card, cfg.seed
         self._run, self._mind, self._driver = Path(cfg.run).expanduser(), mind, driver
         self._taken = find_controller(task=None, run=cfg.run)
         self._looked = time.monotonic()
@@ -144,12 +148,14 @@ class _Follower:
         self._taken = saved[-1]
         self._mind.adopt(model.eval())
         self._driver.tell(controller=_short(self._taken))
+        _imagine(self._driver, self._mind, self._card, self._seed)  # its latents are others
         return f"took checkpoint {self._taken.name}"
 
 
-def _controls(
+def make_controls(
     cfg: Config, rig: Rig, planner: PlannerConfig | None, out: Path
 ) -> tuple[Control, ...]:
+    """What can be changed; a bundle's planner (None) cannot."""
     bodies = rig.bodies()
     names = tuple(recordings(out)) if out.is_dir() else ()
     return (
@@ -160,7 +166,8 @@ def _controls(
     )
 
 
-def _layout(rig: Rig, controls: tuple[Control, ...], card: Card | None) -> Layout:
+def make_layout(rig: Rig, controls: tuple[Control, ...], card: Card | None) -> Layout:
+    """What there is to show of a robot."""
     spec = rig.spec
     notes = () if rig.has_scene else (f"{spec.name} has no MuJoCo scene: curves only",)
     return Layout(
@@ -190,11 +197,13 @@ def _greet(cfg: Config, window: Window, link: str, spec: TaskSpec) -> None:
         webbrowser.open(link)
 
 
-def _make_env(name: str, options: dict[str, Any], seed: int) -> VectorEnv:
+def make_env(name: str, options: dict[str, Any], seed: int) -> VectorEnv:
+    """The robot of a window, from a seed."""
     return VectorEnv(name, 1, seed=derive_seed(seed, "window"), **options)
 
 
-def _make_envs(name: str, options: dict[str, Any], count: int) -> VectorEnv:
+def make_envs(name: str, options: dict[str, Any], count: int) -> VectorEnv:
+    """Robots beside it, to fit the decoder with."""
     return VectorEnv(name, count, seed=derive_seed(0, "decoder"), batched=False, **options)
 
 
