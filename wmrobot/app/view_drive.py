@@ -45,8 +45,8 @@ def drive(cfg: Config, window: Window) -> int:
     set_threads(cfg.threads)
     keep_freed_memory()
     if cfg.bundle is not None:
-        mind, make_env, facts = load_bundle(cfg)
-        return _drive(cfg, window, mind, Rig(make_env, cfg.seed), facts)
+        mind, build_env, facts = load_bundle(cfg)
+        return _drive(cfg, window, mind, Rig(build_env, cfg.seed), facts)
     device = pick_device(cfg.device)
     folder = find_controller(task=cfg.task, run=cfg.run)
     model, card = read_controller(folder, device)
