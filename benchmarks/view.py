@@ -94,6 +94,7 @@ def measure(
 ) -> tuple[list[float], list[float]]:
     """Times of decisions and of lateness [ms] over some seconds of driving."""
     driver = make_driver(eye)
+    taken: list[float] = []
     late: list[float] = []
     tick = driver.tick
 
@@ -101,12 +102,13 @@ def measure(
         due = driver._due
         before = time.perf_counter()
         tick()
-        late.append((before - due) * 1e3 + driver.figures.act_ms[-1])
+        taken.append(driver.figures.act_ms[-1])
+        late.append((before - due) * 1e3 + taken[-1])
 
     driver.tick = timed
     end = time.monotonic() + seconds
     driver.run(lambda: time.monotonic() < end)
-    return list(driver.figures.act_ms)[WARM_UP:], late[WARM_UP:]
+    return taken[WARM_UP:], late[WARM_UP:]
 
 
 def prepare(task: str) -> tuple[Callable[[Any], Any], Any]:

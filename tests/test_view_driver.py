@@ -228,8 +228,7 @@ def test_recording_comes_back_and_is_played(driver: Driver, tmp_path: Path) -> N
     assert {"reward", "planning"} == set(stored.curves)
     assert eye.messages[-1]["choices"]["recording"] == [NOTHING, name]
     eye.messages.clear()
-    driver.tape.load(recordings(tmp_path / "out")[name])  # type: ignore[union-attr]
-    run(driver, 1, ("play", False), ("position", 0.02))
+    run(driver, 1, ("recording", name), ("play", False), ("position", 0.02))
     np.testing.assert_array_equal(positions(eye)[-1], driven[1])
     run(driver, 2, ("recording", NOTHING))
     assert "the robot drives on" in eye.said()

@@ -33,7 +33,7 @@ pytestmark = [
 ]
 
 FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-PATIENCE = 60_000  # [ms] a busy machine draws slowly
+PATIENCE = 90_000  # [ms] a busy machine draws slowly
 HARMLESS = ("GPU stall", "WebGL", "THREE.Clock")  # what a browser without a GPU says
 
 
@@ -100,7 +100,7 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def open_page(browser: Any, link: str, said: list[str] | None = None) -> Any:
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page = browser.new_page(viewport={"width": 1000, "height": 600})
     page.set_default_timeout(PATIENCE)
     if said is not None:
         page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
@@ -120,7 +120,7 @@ def until(holds: Callable[[], bool], what: str) -> None:
 def picture(page: Any, path: Path) -> np.ndarray:
     """The middle of the page: the scene alone."""
     page.screenshot(path=path)
-    return np.asarray(Image.open(path).convert("RGB"), dtype=int)[100:700, 360:930]
+    return np.asarray(Image.open(path).convert("RGB"), dtype=int)[60:560, 350:660]
 
 
 def number_box(page: Any, tab: str, label: str) -> Any:
@@ -136,7 +136,7 @@ def test_robot_moves_without_an_error(browser: Any, show: Show, shots: Path) -> 
     # a scene, not a blank canvas
     until(lambda: picture(page, shots / "first.png").std() > 5, "something is drawn")
     first = picture(page, shots / "first.png")
-    until(lambda: bool((abs(picture(page, shots / "later.png") - first) > 30).sum() > 200), "moved")
+    until(lambda: bool((abs(picture(page, shots / "later.png") - first) > 30).sum() > 100), "moved")
     assert "cart" in page.title()
     assert [text for text in errors if not any(known in text for known in HARMLESS)] == []
     page.close()

@@ -13,7 +13,7 @@ from wmrobot.app.view import Config
 from wmrobot.app.view_bundle import load_bundle
 from wmrobot.app.view_film import begin_film
 from wmrobot.core.clock import SystemClock
-from wmrobot.core.errors import CheckpointError
+from wmrobot.core.errors import CheckpointError, ConfigError
 from wmrobot.core.random import make_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.core.spec import TaskSpec
@@ -97,6 +97,8 @@ def _drive(
         driver.run(keep_on)
     finally:
         rig.close()
+    if not window.is_open:
+        raise ConfigError("view: the window's process has ended; its last words are above")
     return 0
 
 

@@ -79,4 +79,5 @@ class _Frames(Sequence[np.ndarray]):
             for name in ("mocap_pos", "mocap_quat"):
                 if name in arrays:
                     getattr(physics.data, name)[:] = arrays[name][index]
-        return self._env.frame(0, SIZE, SIZE)
+        camera = 0 if physics.model.ptr.ncam else -1  # -1: MuJoCo's free one
+        return self._env.frame(0, SIZE, SIZE, camera)

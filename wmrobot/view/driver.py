@@ -1,10 +1,9 @@
 """Drives the robot of a window at its true speed, and does what people ask for meanwhile."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,46 +13,14 @@ from wmrobot.view.controls import Control, Value, by_name
 from wmrobot.view.driving import DIRECTIONS
 from wmrobot.view.imaginer import Imaginer
 from wmrobot.view.mind import Mind, Thought
+from wmrobot.view.report import Eye, Figures, News
 from wmrobot.view.rig import Rig
 from wmrobot.view.tape import Tape
-from wmrobot.view.window import Window
 
-TELL_EVERY = 0.5  # [s]
 PICTURE_EVERY = 0.1  # [s]
 REST = 0.02  # [s] between two looks at the commands while the robot rests
 PLANNER = ("agent", "planner", "horizon", "samples", "iterations", "inverse_temperature")
 Source = Callable[[], str | None]
-
-
-class Eye(Protocol):
-    """Where a driver shows what happens: a window, or nothing at all."""
-
-    def publish(self, message: Mapping[str, Any]) -> None:
-        """Show a message; see `layout`."""
-        ...
-
-    def publish_model(self, model: Any) -> int:
-        """Write a model to be drawn; returns its number."""
-        ...
-
-    def commands(self) -> list[tuple[str, Any]]:
-        """What people have done since the last call."""
-        ...
-
-
-@dataclass(kw_only=True)
-class Figures:
-    """What a driver counts.
-
-    Attributes:
-        act_ms: Time of each decision, the newest ones [ms].
-        late: Decisions that were not ready when the next one was due.
-        ticks: Decisions altogether.
-    """
-
-    act_ms: deque[float]
-    late: int = 0
-    ticks: int = 0
 
 
 class Driver:
@@ -75,7 +42,7 @@ class Driver:
         self,
         mind: Mind,
         rig: Rig,
-        eye: Eye | Window,
+        eye: Eye,
         controls: tuple[Control, ...],
         tape: Tape | None = None,
         clock: Clock | None = None,
@@ -83,26 +50,25 @@ class Driver:
         self.mind, self.rig, self.eye, self.tape = mind, rig, eye, tape
         self._controls, self._clock = by_name(controls), clock or SystemClock()
         self.values: dict[str, Value] = {c.name: c.default for c in controls if c.kind != "button"}
-        self.figures = Figures(act_ms=deque(maxlen=100_000))
+        self.figures = Figures()
+        self.news = News(self._clock)
         self.newer: Source = lambda: None
         self._imaginer: Imaginer | None = None
         self._tick, self._cut, self._total = 0, True, 0.0
         self._scene = -1
-        self._facts: dict[str, str] = {}
-        self._changed = True
-        self._told = self._pictured = -math.inf
+        self._pictured = -math.inf
         self._steps_left: int | None = None  # of single steps; None drives on
         self._due = self._clock.now()
 
     def use(self, imaginer: Imaginer) -> None:
         """Show what is imagined, from now on."""
         self._imaginer = imaginer
-        self._changed = True
+        self.news.changed = True
         self.tell(**{"decoder off by": imaginer.describe()})
 
     def tell(self, **facts: str) -> None:
         """Show lines of text by name."""
-        self._facts.update({name.replace("_", " "): text for name, text in facts.items()})
+        self.news.tell(**facts)
 
     def say(self, line: str) -> None:
         """Add a line to the window's log."""
@@ -123,7 +89,7 @@ class Driver:
 
     def beat(self) -> None:
         """Let the window know that the loop is alive while it does something else."""
-        if self._clock.now() - self._told >= TELL_EVERY or self._changed:
+        if self.news.is_due:
             self.eye.publish(self._with_news({}))
 
     def run(self, keep_on: Callable[[], bool]) -> None:
@@ -153,9 +119,7 @@ class Driver:
             return
         spent = self._clock.now() - start
         step = self.rig.step(action)
-        self.figures.act_ms.append(spent * 1e3)
-        self.figures.late += spent > self.rig.spec.control_dt
-        self.figures.ticks += 1
+        self.figures.add(spent, self.rig.spec.control_dt)
         reward = float(step.reward[0])
         self._total += reward
         self._show(place, action[0], reward, spent * 1e3)
@@ -218,18 +182,10 @@ class Driver:
 
     def _with_news(self, message: dict[str, Any]) -> dict[str, Any]:
         """A message, and now and then what the window must not miss."""
-        now = self._clock.now()
-        if self._changed or now - self._told >= TELL_EVERY:
-            self._told, self._changed = now, False
-            recent = list(self.figures.act_ms)[-500:]
-            if recent:
-                p50, p99 = np.percentile(recent, (50, 99))
-                self.tell(
-                    planning=f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, {self.figures.late} of "
-                    f"{self.figures.ticks} decisions late"
-                )
+        if self.news.is_due:
+            self.tell(planning=self.figures.describe())
             self.tell(episode=f"return {self._total:.1f} after {self._tick} decisions")
-            message |= {"values": dict(self.values), "facts": dict(self._facts)}
+            message |= {"values": dict(self.values), "facts": self.news.take()}
             if self._imaginer is not None:
                 message["imagined_seen"] = self._imaginer.seen
             if self.tape is not None:
@@ -266,12 +222,18 @@ class Driver:
                 self.rig.disturbances.pull(int(value[0]), np.array(value[1:], dtype=float))
             elif name in self._controls:
                 try:
-                    self.change(name, self._controls[name].check(value))
+                    self.change(name, self._control(name).check(value))
                 except ConfigError as error:
                     self.say(str(error))
-            self._changed = True
+            self.news.changed = True
         if (news := self.newer()) is not None:
             self.say(news)
+
+    def _control(self, name: str) -> Control:
+        """A control as it is now: recordings come while it drives."""
+        if name == "recording" and self.tape is not None:
+            return replace(self._controls[name], choices=tuple(self.tape.names()))
+        return self._controls[name]
 
     def change(self, name: str, value: Value) -> None:
         """Take one setting.

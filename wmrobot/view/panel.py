@@ -1,6 +1,7 @@
 """Controls of a layout as widgets of the page, and what people do with them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import viser
@@ -14,7 +15,8 @@ Change = Callable[[str, Value], None]
 class Panel:
     """Every control of a layout, each with its unit and a reset to its default.
 
-    All clients see the same widgets: who moves one last wins, and the others see it move.
+    All clients see the same widgets: who moves one last wins, and the others see it move. Callbacks
+    are coroutines, so that viser runs them in its event loop, where everything else happens.
 
     Args:
         server: Whose page it is on.
@@ -49,7 +51,11 @@ class Panel:
                 hint="; ".join(f"{c.label}: {_told(c, c.default)}" for c in kept),
                 color="gray",
             )
-            button.on_click(lambda _: self._reset(kept))
+
+            async def reset(_: object) -> None:
+                self._reset(kept)
+
+            button.on_click(reset)
 
     def show(self, values: Mapping[str, Value]) -> None:
         """Show what the loop says its values are, without telling it again."""
@@ -62,7 +68,7 @@ class Panel:
         """Offer other words, for instance recordings that have come."""
         control = self._controls[name]
         if control.choices != choices:
-            object.__setattr__(control, "choices", choices)
+            self._controls[name] = replace(control, choices=choices)
             self._widgets[name].options = choices
 
     def set(self, name: str, value: Value) -> None:
@@ -82,7 +88,11 @@ class Panel:
         match control.kind:
             case "button":
                 widget = gui.add_button(label, hint=hint)
-                widget.on_click(lambda _: self._change(control.name, True))
+
+                async def pressed(_: object) -> None:
+                    self._change(control.name, True)
+
+                widget.on_click(pressed)
                 return widget
             case "toggle":
                 widget = gui.add_checkbox(label, initial_value=bool(control.default), hint=hint)
@@ -99,20 +109,24 @@ class Panel:
                     initial_value=control.default,
                     hint=hint,
                 )
-        widget.on_update(lambda event: self._moved(control, event))
+
+        async def moved(event: viser.GuiEvent[Any]) -> None:
+            self._moved(control.name, event)
+
+        widget.on_update(moved)
         return widget
 
-    def _moved(self, control: Control, event: viser.GuiEvent[Any]) -> None:
+    def _moved(self, name: str, event: viser.GuiEvent[Any]) -> None:
         if event.client_id is None:  # we moved it ourselves
             return
         try:
-            value = control.check(event.target.value)
+            value = self._controls[name].check(event.target.value)
         except ConfigError as error:  # no widget of ours lets anybody do that
-            self._widgets[control.name].value = self.values[control.name]
+            self._widgets[name].value = self.values[name]
             self._refuse(str(error))
             return
-        self.values[control.name] = value
-        self._change(control.name, value)
+        self.values[name] = value
+        self._change(name, value)
 
 
 def _hint(control: Control) -> str:

@@ -85,7 +85,7 @@ class Scene:
         for group in self._robot._mesh_groups:
             bodies = group.body_ids
 
-            def dragged(
+            async def dragged(
                 event: viser.SceneNodeDragEvent[viser.BatchedGlbHandle], bodies: np.ndarray = bodies
             ) -> None:
                 body = int(bodies[min(event.instance_index or 0, len(bodies) - 1)])

@@ -1,14 +1,16 @@
 """The window's own process: messages in, a page out, and what people do there back to the loop."""
 
+import asyncio
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import time
 from collections import deque
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,6 @@ def serve(folder: str, pipe: Connection, address: tuple[str, int]) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.nice(NICENESS)
     try:
         layout: Layout = pipe.recv()
     except EOFError:  # the loop has failed before it knew what to show
@@ -55,9 +56,14 @@ def serve(folder: str, pipe: Connection, address: tuple[str, int]) -> None:
     try:
         page = Page(Path(folder), pipe, layout, address)
     except (MissingExtraError, OSError) as error:
-        pipe.send_bytes(json.dumps({"error": str(error)}).encode())
+        with suppress(OSError):  # the loop may have given up
+            pipe.send_bytes(json.dumps({"error": str(error)}).encode())
         return
-    page.run()
+    os.nice(NICENESS)  # not before: the loop waits for the link
+    try:
+        page.run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # the loop may have been killed
 
 
 def free_port(host: str, port: int) -> int:
@@ -147,7 +153,16 @@ class Page:
         self._stage = Stage(self._server, self._folder, layout, self._pull)
 
     def run(self) -> None:
-        """Until the loop's end of the pipe is closed."""
+        """Until the loop's end of the pipe is closed.
+
+        All of it runs in viser's own event loop: a message that another thread queues may meet that
+        in the middle of its work (viser 1.1.1: "deque mutated during iteration").
+        """
+        asyncio.run_coroutine_threadsafe(self._run(), self._server.get_event_loop()).result()
+        with redirect_stdout(io.StringIO()):
+            self._server.stop()
+
+    async def _run(self) -> None:
         draw = chart = time.monotonic()
         while not self._ended():
             now = time.monotonic()
@@ -163,9 +178,7 @@ class Page:
                 self._show()
                 chart = max(chart + CHART_EVERY, now)
             draw = max(draw + DRAW_EVERY, time.monotonic())
-            time.sleep(max(0.0, draw - time.monotonic()))
-        with redirect_stdout(io.StringIO()):
-            self._server.stop()
+            await asyncio.sleep(max(0.0, draw - time.monotonic()))
 
     def _ended(self) -> bool:
         """Whether the loop has let go of its end; it never sends anything."""
