@@ -97,7 +97,7 @@ def test_words_become_settings(verb: Callable[[Run], None]) -> None:
         (
             ["tarin"],
             "error: no verb named 'tarin'. Did you mean 'train'? "
-            "Known: bench, demo, drive, evaluate, export, info, report, sweep, tasks, train",
+            "Known: bench, demo, drive, evaluate, export, info, report, sweep, tasks, train, view",
         ),
         (
             ["train", "--json"],

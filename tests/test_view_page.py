@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -71,7 +73,9 @@ class Show:
         self._thread.start()
 
     def end(self) -> None:
-        """End the loop, then the window."""
+        """End the loop, then the window; once."""
+        if not self._on:
+            return
         self._on = False
         self._thread.join()
         self.window.close()
@@ -94,18 +98,37 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
+def errors() -> list[str]:
+    """What the first page's console says is wrong."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, show: Show, errors: list[str]) -> Any:
+    """A page that stays open: opening one is what takes the time."""
+    return open_page(browser, show.link, errors)
+
+
+@pytest.fixture(scope="module")
+def another(browser: Any, show: Show) -> Any:
+    """A second person's page, by a link to a state."""
+    return open_page(browser, show.link + "?horizon=4&agent=zero&")
+
+
+@pytest.fixture(scope="module")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where screenshots stay to be looked at."""
     return tmp_path_factory.mktemp("screenshots")
 
 
 def open_page(browser: Any, link: str, said: list[str] | None = None) -> Any:
-    page = browser.new_page(viewport={"width": 1000, "height": 600})
+    page = browser.new_page(viewport={"width": 900, "height": 560})
     page.set_default_timeout(PATIENCE)
     if said is not None:
         page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(link)
+    few_pixels = "fixedDpr=0.4"  # there is no GPU here
+    page.goto(f"{link}{'' if link.endswith('&') else '?'}{few_pixels}")
     page.get_by_text("One decision").wait_for()
     return page
 
@@ -120,92 +143,80 @@ def until(holds: Callable[[], bool], what: str) -> None:
 def picture(page: Any, path: Path) -> np.ndarray:
     """The middle of the page: the scene alone."""
     page.screenshot(path=path)
-    return np.asarray(Image.open(path).convert("RGB"), dtype=int)[60:560, 350:660]
+    return np.asarray(Image.open(path).convert("RGB"), dtype=int)[60:520, 340:570]
 
 
 def number_box(page: Any, tab: str, label: str) -> Any:
     """The box with the number of a slider."""
     page.get_by_role("tab", name=tab, exact=True).click()
-    return page.get_by_label(label).last
+    row = page.locator(f'xpath=//*[text()="{label}"]/ancestor::*[.//input][1]')
+    return row.locator("input:visible").last
 
 
-def test_robot_moves_without_an_error(browser: Any, show: Show, shots: Path) -> None:
-    errors: list[str] = []
-    page = open_page(browser, show.link, errors)
-    first = picture(page, shots / "first.png")
-    # a scene, not a blank canvas
-    until(lambda: picture(page, shots / "first.png").std() > 5, "something is drawn")
+def test_robot_moves_without_an_error(page: Any, errors: list[str], shots: Path) -> None:
+    until(lambda: picture(page, shots / "first.png").std() > 3, "a scene, no blank canvas")
     first = picture(page, shots / "first.png")
     until(lambda: bool((abs(picture(page, shots / "later.png") - first) > 30).sum() > 100), "moved")
     assert "cart" in page.title()
     assert [text for text in errors if not any(known in text for known in HARMLESS)] == []
-    page.close()
 
 
-def test_slider_changes_the_planner_and_all_pages_see_it(
-    browser: Any, show: Show, shots: Path
-) -> None:
-    mine, theirs = open_page(browser, show.link), open_page(browser, show.link)
-    box, other = (number_box(page, "Planner", "Horizon") for page in (mine, theirs))
+def test_slider_changes_the_planner_and_the_address(page: Any, show: Show, shots: Path) -> None:
+    box = number_box(page, "Planner", "Horizon [decisions]")
     box.fill("5")
     box.press("Enter")
     until(lambda: show.mind.planner.horizon == 5, "the planner's horizon is 5")
-    until(lambda: other.input_value() == "5", "the other page shows it")
-    until(lambda: "horizon=5" in mine.url, "the address bar keeps it")
-    other.fill("7")
-    other.press("Enter")
+    until(lambda: "horizon=5" in page.url, "the address bar keeps it")
+    assert "fixedDpr=0.4" in page.url  # and what is viser's own
+    page.screenshot(path=shots / "planner.png")
+
+
+def test_address_brings_its_state_along(page: Any, another: Any, show: Show) -> None:
+    until(lambda: (show.mind.planner.horizon, show.mind.agent) == (4, "zero"), "as it says")
+    box = number_box(page, "Planner", "Horizon [decisions]")
+    until(lambda: box.input_value() == "4", "the first page shows it")
+
+
+def test_last_of_two_people_wins_and_both_see_it(page: Any, another: Any, show: Show) -> None:
+    mine, theirs = (number_box(each, "Planner", "Horizon [decisions]") for each in (page, another))
+    for box, value in ((mine, "6"), (theirs, "7")):
+        box.fill(value)
+        box.press("Enter")
     until(lambda: show.mind.planner.horizon == 7, "the last one wins")
-    until(lambda: box.input_value() == "7", "the first page shows it")
-    mine.screenshot(path=shots / "planner.png")
-    mine.get_by_role("button", name="Reset to defaults").click()
+    until(lambda: mine.input_value() == theirs.input_value() == "7", "both pages show it")
+    page.get_by_role("button", name="Reset to defaults").first.click()
     until(lambda: show.mind.planner.horizon == 3, "back to the default")
-    for page in (mine, theirs):
-        page.close()
+    another.close()
 
 
-def test_address_brings_its_state_along(browser: Any, show: Show) -> None:
-    page = open_page(browser, show.link + "?horizon=4&agent=zero")
-    until(lambda: show.mind.planner.horizon == 4 and show.mind.agent == "zero", "as it says")
-    show.driver.values.update(horizon=3, agent="trained")
-    show.mind.configure({"horizon": 3, "agent": "trained"})
-    page.close()
-
-
-def test_push_changes_the_trajectory(browser: Any, show: Show) -> None:
-    page = open_page(browser, show.link + "?agent=zero&seed=5")
-    until(lambda: show.driver.values["seed"] == 5, "a robot at rest")
-    before = float(show.rig.place()["qpos"][0])
+def test_push_changes_the_trajectory(page: Any, show: Show) -> None:
     page.get_by_role("tab", name="World", exact=True).click()
+    before = float(show.rig.place()["qpos"][0])
     page.get_by_role("button", name="Push", exact=True).click()
-    until(lambda: float(show.rig.place()["qpos"][0]) > before + 0.02, "pushed along +x")
-    page.close()
+    # an untrained planner moves the cart by millimetres
+    until(lambda: float(show.rig.place()["qpos"][0]) > before + 0.1, "pushed along +x")
+    page.get_by_text("pushed cart +x").wait_for()
 
 
-def test_rubbish_is_dropped_and_counted(browser: Any, show: Show) -> None:
+def test_rubbish_is_dropped_and_counted(page: Any, show: Show) -> None:
     import viser
     from websockets.sync.client import connect
 
-    page = open_page(browser, show.link)
     address = show.link.replace("http", "ws").rstrip("/")
     with connect(address, subprotocols=[f"viser-v{viser.__version__}"]) as socket:  # type: ignore[list-item]
         for rubbish in (b"\xff\x00", b"", "text", json.dumps({"type": "Nonsense"}).encode()):
             socket.send(rubbish)
         page.get_by_text("4 messages dropped").wait_for()
         assert socket.recv(timeout=10)  # it is still told what happens
-    page.close()
 
 
-def test_wrong_token_is_turned_away(browser: Any, show: Show) -> None:
-    page = browser.new_page()
+def test_wrong_token_is_turned_away(show: Show) -> None:
     for link in (f"http://127.0.0.1:{show.window.port}/", show.link[:-2] + "/"):
-        assert page.goto(link).status == 403
-    page.close()
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(link)
 
 
-def test_lost_server_is_told(browser: Any, shots: Path) -> None:
-    shown = Show()  # its port is taken: the next one is
-    page = open_page(browser, shown.link)
-    shown.end()
+def test_lost_server_is_told(page: Any, show: Show, shots: Path) -> None:
+    show.end()
     page.get_by_text("The server is gone").wait_for()
     page.screenshot(path=shots / "lost.png")
-    page.close()

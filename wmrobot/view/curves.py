@@ -105,8 +105,9 @@ class PlanChart:
             x,
             np.concatenate([past, blank]),
             np.concatenate([gap, mean]),
-            np.concatenate([gap, np.clip(mean + std, -1, 1)]),
-            np.concatenate([gap, np.clip(mean - std, -1, 1)]),
+            # No spread before now; a gap would be bridged by the band.
+            np.concatenate([past, np.clip(mean + std, -1, 1)]),
+            np.concatenate([past, np.clip(mean - std, -1, 1)]),
         )
 
 

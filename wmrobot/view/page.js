@@ -29,8 +29,10 @@
     box.textContent = text;
   }
 
-  function keep(query) {
-    const wanted = new URLSearchParams(query);
+  function keep(names, query) {
+    const wanted = new URLSearchParams(location.search); // viser has parameters of its own
+    for (const name of names) wanted.delete(name);
+    for (const [name, value] of Object.entries(query)) wanted.set(name, value);
     const search = wanted.size ? "?" + wanted.toString() : "";
     if (search !== location.search) history.replaceState(null, "", location.pathname + search);
   }
@@ -42,7 +44,7 @@
       const state = await answer.json();
       missing = 0;
       if (document.title !== state.title) document.title = state.title;
-      keep(state.query);
+      keep(state.names, state.query);
       banner(state.alive ? "" : "The control loop is silent: what you see stands still.");
     } catch {
       missing += 1;

@@ -257,7 +257,9 @@ class Page:
         """What the page's own script asks for."""
         alive = time.monotonic() - self._heard < PATIENCE
         query = to_query(self._layout.controls, self._panel.values)
-        return {"title": f"{self._layout.title} - wmrobot", "query": query, "alive": alive}
+        names = [control.name for control in self._layout.controls]
+        title = f"{self._layout.title} - wmrobot"
+        return {"title": title, "names": names, "query": query, "alive": alive}
 
     def _apply_arrivals(self) -> None:
         """Do what the addresses ask for that were opened."""
