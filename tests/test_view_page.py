@@ -166,8 +166,8 @@ def test_slider_changes_the_planner_and_the_address(page: Any, show: Show, shots
     box.fill("5")
     box.press("Enter")
     until(lambda: show.mind.planner.horizon == 5, "the planner's horizon is 5")
-    until(lambda: "horizon=5" in page.url, "the address bar keeps it")
-    assert "fixedDpr=0.4" in page.url  # and what is viser's own
+    until(lambda: "horizon=5" in page.evaluate("location.href"), "the address bar keeps it")
+    assert "fixedDpr=0.4" in page.evaluate("location.href")  # and what is viser's own
     page.screenshot(path=shots / "planner.png")
 
 
