@@ -11,7 +11,7 @@ from wmrobot.view.mind import Mind
 
 ROLLOUTS = 8  # imagined beside each other, the mean among them
 EVERY = 0.04  # [s]
-SELDOM = 0.5  # [s] between two of them where planning leaves no time
+SELDOM = 0.2  # [s] between two of them where planning leaves no time
 SPARE = 1.5  # times as much time as it has taken so far must be left
 
 
