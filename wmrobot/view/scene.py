@@ -74,9 +74,8 @@ class Scene:
         with self._server.atomic():
             self._robot.update_from_mjdata(self.data)
             self._frame.position = self._robot.fixed_bodies_frame.position
-            if imagined is not None:
-                self._draw_ghost(imagined)
-                self._draw_lines(imagined)
+            self._draw_ghost(imagined)
+            self._draw_lines(imagined)
 
     def on_pull(self, pull: Pull) -> None:
         """Call `pull` with a body and the force (3,) [N] on it while somebody drags it."""
@@ -103,11 +102,12 @@ class Scene:
         camera.position, camera.look_at = centre + away, centre
         camera.fov = np.radians(45)
 
-    def _draw_ghost(self, imagined: Imagined) -> None:
-        """Where the mean plan expects the robot at its horizon."""
+    def _draw_ghost(self, imagined: Imagined | None) -> None:
+        """Where the mean plan expects the robot at the end of the look-ahead."""
+        shown = self.shows_ghost and imagined is not None
         for _, handle in self._ghost:
-            handle.visible = self.shows_ghost
-        if not self.shows_ghost:
+            handle.visible = shown
+        if imagined is None or not shown:
             return
         self._ghost_data.qpos[:] = imagined.qpos[0, -1]
         mujoco.mj_kinematics(self.model, self._ghost_data)
@@ -115,13 +115,13 @@ class Scene:
             handle.batched_positions = self._ghost_data.xpos[body][None].astype(np.float32)
             handle.batched_wxyzs = self._ghost_data.xquat[body][None].astype(np.float32)
 
-    def _draw_lines(self, imagined: Imagined) -> None:
+    def _draw_lines(self, imagined: Imagined | None) -> None:
         """Paths of the robot's ends: elites, and the mean in another colour."""
-        tips = imagined.tips  # (E, L + 1, T, 3)
-        if not self.shows_lines or not tips.shape[2]:
+        if imagined is None or not self.shows_lines or not imagined.tips.shape[2]:
             if self._lines is not None:
                 self._lines.visible = False
             return
+        tips = imagined.tips  # (E, L + 1, T, 3)
         points = np.stack([tips[:, :-1], tips[:, 1:]], axis=3)  # (E, L, T, 2, 3)
         beyond = np.arange(points.shape[1]) >= imagined.horizon
         colours = np.where(beyond[:, None], BEYOND, PLANNED)  # (L, 3)

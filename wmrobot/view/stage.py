@@ -13,6 +13,8 @@ from wmrobot.view.layout import Layout
 from wmrobot.view.motion import Motion
 from wmrobot.view.scene import Scene
 
+STALE = 4  # decisions for which something imagined is shown
+
 
 def model_path(folder: Path, number: int) -> Path:
     """Where the loop writes the model that a message's `scene` names."""
@@ -42,6 +44,7 @@ class Stage:
         self._motion: Motion | None = None
         self._imagination: Imagination | None = None
         self._imagined: Imagined | None = None
+        self._tick = 0
         self._mocap: tuple[np.ndarray, np.ndarray] | None = None
         self._seen: np.ndarray | None = None
 
@@ -61,6 +64,7 @@ class Stage:
             self._load(int(message["scene"]))
         assert self._motion is not None
         qpos, cut = message["qpos"], bool(message.get("cut"))
+        self._tick = int(message["tick"])
         self._motion.add(now, qpos, cut=cut)
         if "mocap_pos" in message:
             self._mocap = message["mocap_pos"], message["mocap_quat"]
@@ -73,9 +77,11 @@ class Stage:
         """Show the present moment."""
         if self._scene is None or self._motion is None:
             return
-        qpos = self._motion.at(now)
+        qpos, imagined = self._motion.at(now), self._imagined
+        if imagined is not None and not 0 <= self._tick - imagined.start <= STALE:
+            imagined = None  # the robot has gone on, or another episode has begun
         if qpos is not None:
-            self._scene.draw(qpos, self._mocap, self._imagined)
+            self._scene.draw(qpos, self._mocap, imagined)
 
     def facts(self) -> dict[str, str]:
         """How true the imagination was."""
