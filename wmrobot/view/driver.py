@@ -193,7 +193,9 @@ class Driver:
         return message
 
     def _model_number(self) -> int:
-        model = self.rig.new_looks() if self._cut else None
+        # A new window knows nothing yet, even where the robot looks as it did for the last one.
+        first = self._scene < 0
+        model = self.rig.new_looks(anyway=first) if self._cut or first else None
         if model is not None:
             self._scene = self.eye.publish_model(model)
         return self._scene
