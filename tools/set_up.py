@@ -70,7 +70,7 @@ def install(venv: str, torch_index: str) -> None:
     # Constraints in the environment hold for the packages that pip builds packages with, too.
     environment = dict(os.environ, PIP_CONSTRAINT=os.path.join(ROOT, "constraints.txt"))
     pip = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    steps = [[*pip, "--editable", ROOT + "[train,export,dev]"]]
+    steps = [[*pip, "--editable", ROOT + "[train,export,drive,view,dev]"]]
     if torch_index:
         steps.insert(0, [*pip, "--no-deps", "--index-url", torch_index, TORCH])
     if sys.version_info[:2] >= (3, 13):  # see [project.optional-dependencies] in pyproject.toml

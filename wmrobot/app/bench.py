@@ -36,8 +36,8 @@ class Config(TrainConfig):
         task: Task whose sizes the planner and the learner have.
         profile: Size of model and planner: nano, small, base or large.
         parts: What to time: plan, update, env, pixels.
-        compile: Time compiled planning and learning. The rates of a compiled case come after
-            minutes of compiling, so it is off unless asked for.
+        compile: Time compiled planning and learning: true, false, or auto, which does what a long
+            run would. The first figure then comes after minutes of compiling.
         seconds: Budget of one case [s]; it makes at least 5 calls, however long they take.
         plan_batches: Robots that plan together.
         env_tasks: Tasks to simulate.
