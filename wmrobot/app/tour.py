@@ -50,10 +50,13 @@ AGENTS: dict[AgentKind, str] = {
 }
 EPISODES_EACH, LAST_EPISODES = 3, 10
 NEXT = (
+    ("wmrobot view walker-walk", "watch and push a robot in the browser, and see what it imagines"),
     ("wmrobot demo qube2-swingup agent=shuffled", "see what its learned dynamics are worth"),
     ("wmrobot train reacher-easy profile=nano", "learn another task"),
     ("wmrobot train path/to/my_robot.py:reach profile=nano", "learn on your own robot"),
     ("wmrobot evaluate qube2-swingup agent=prior", "measure what the planner is worth"),
+    ("wmrobot export qube2-swingup out=bundles/qube2", "take its planner out of PyTorch"),
+    ("wmrobot drive bundle=bundles/qube2", "drive with that, against the clock and behind a guard"),
     ("wmrobot tasks", "list every task"),
 )
 
