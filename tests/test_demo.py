@@ -2,14 +2,23 @@
 
 import csv
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
 import pytest
 
+from tests.runs import tiny
 from tests.tiny import write_controller
+from wmrobot.app import tour
 from wmrobot.app.cli import main
+from wmrobot.app.config import load
 from wmrobot.app.controllers import shipped_controllers
+from wmrobot.app.demo import Config
+from wmrobot.app.progress import Progress
+from wmrobot.app.train import train
+from wmrobot.app.trainer import Trainer
 
 TASK = "qube2-swingup"
 
@@ -55,12 +64,14 @@ def test_a_task_without_a_shipped_controller_says_how_to_get_one(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_tour_leaves_a_page_and_goes_on_after_an_interruption(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_the_tour_leaves_a_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert TASK in shipped_controllers()
     out = tmp_path / "tour"
-    assert main(["demo", f"out={out}", "steps=2700", "threads=1"]) == 0
+    monkeypatch.setattr(tour, "EPISODES_EACH", 1)  # they are driven in real time
+    monkeypatch.setattr(tour, "load", lambda kind, words: load(kind, [*words, "seed_steps=500"]))
+    assert main(["demo", f"out={out}", "steps=700", "threads=1"]) == 0
     told = capfd.readouterr().out
     for step in ("[1/4]", "[2/4]", "[3/4]", "[4/4]", "what to try next"):
         assert step in told
@@ -81,3 +92,20 @@ def test_the_tour_leaves_a_page_and_goes_on_after_an_interruption(
     with (out / "eval.csv").open() as file:
         assert next(csv.reader(file)) == ["step", "episode_reward"]
     assert (out / "curve.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_tour_goes_on_with_the_training_that_is_there(tmp_path: Path) -> None:
+    out = tmp_path / "tour"
+    settings = replace(tiny(steps=30, eval_freq=0), run=str(out / "train"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "loop", interrupted)
+        assert train(settings) == (False, out / "train")
+    run, facts = tour._learn(Config(out=str(out), steps=10_000), out)
+    assert run == out / "train"
+    assert facts["decisions"] == 30  # its own settings count, not those of a new tour
+
+
+def interrupted(self: Trainer, show: Callable[[Progress], None]) -> bool:
+    """Ctrl-C before the first decision: the run is saved and left."""
+    self.save()
+    return False
