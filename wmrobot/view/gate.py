@@ -66,7 +66,8 @@ class Gate:
         Raises:
             MissingExtraError: viser started none the way that it is known to.
         """
-        original = websockets_server.serve
+        module: Any = websockets_server
+        original = module.serve
 
         def serve(handler: Any, host: Any, port: Any, **options: Any) -> Any:
             self.is_installed = True
@@ -75,11 +76,11 @@ class Gate:
             options["max_size"] = LARGEST * 16
             return original(handler, host, port, **options)
 
-        websockets_server.serve = serve  # type: ignore[assignment]
+        module.serve = serve
         try:
             yield
         finally:
-            websockets_server.serve = original
+            module.serve = original
         if not self.is_installed:
             raise MissingExtraError(
                 "this viser serves its page in another way than 1.1, without token and origin "
