@@ -1,15 +1,19 @@
 """Controls of a layout as widgets of the page, and what people do with them."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import viser
+from viser import _messages
 
 from wmrobot.core.errors import ConfigError
 from wmrobot.view.controls import Control, Value, by_name
 
 Change = Callable[[str, Value], None]
+SETTLED_S = 0.5
+"""After so long without a change of a control, every page is told its value once more [s]."""
 
 
 class Panel:
@@ -35,6 +39,7 @@ class Panel:
         self._server, self._controls = server, by_name(controls)
         self._change, self._refuse = change, refuse
         self._widgets: dict[str, Any] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self.values: dict[str, Value] = {
             control.name: control.default for control in controls if control.kind != "button"
         }
@@ -127,6 +132,23 @@ class Panel:
             return
         self.values[name] = value
         self._change(name, value)
+        self._settle_soon(name)
+
+    def _settle_soon(self, name: str) -> None:
+        """Tell every page the value, once nobody changes it any more.
+
+        viser tells a change to all but the page that it comes from. Where two people change a
+        control at the same time, each page would keep what the other one had set.
+        """
+        if name in self._timers:
+            self._timers[name].cancel()
+        loop = asyncio.get_running_loop()
+        self._timers[name] = loop.call_later(SETTLED_S, self._settle, name)
+
+    def _settle(self, name: str) -> None:
+        widget = self._widgets[name]
+        message = _messages.GuiUpdateMessage(widget._impl.uuid, {"value": widget.value})
+        self._server.gui._websock_interface.queue_message(message)
 
 
 def _hint(control: Control) -> str:
