@@ -1,11 +1,15 @@
 """Real time, delay and memory of `wmrobot drive`: `python benchmarks/drive.py <case> <bundle> ...`.
 
 Cases: `realtime` (10 minutes a bundle), `delay` (0, 20, 40 and 60 ms added, compensated and not).
+Words with a `=` are settings of `wmrobot drive`, the same for all: `... delay bundles/qube2 fifo=0`.
 Prints one JSON document, and the table on stderr. Run it on an idle machine.
 """
 
 import argparse
+import datetime
 import json
+import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -26,11 +30,11 @@ def drive(bundle: str, *words: str) -> dict[str, Any]:
     return report
 
 
-def realtime(bundle: str, seconds: float, seed: int) -> dict[str, Any]:
+def realtime(bundle: str, seconds: float, seed: int, words: list[str]) -> dict[str, Any]:
     """No perturbation: misses, return beside lock-step, memory."""
     report = drive(
         bundle, f"seconds={seconds}", "restart=true", "lockstep=10", "empty_loop_s=20",
-        f"seed={seed}",
+        f"seed={seed}", *words,
     )  # fmt: skip
     return {**report, "memory_growth_mib": growth(report["memory_mib"])}
 
@@ -44,7 +48,7 @@ def growth(memory: list[list[float]]) -> float | None:
     return round(last[0] - first[0], 2) if first and last else None
 
 
-def delays(bundle: str, episodes: int, seed: int) -> list[dict[str, Any]]:
+def delays(bundle: str, episodes: int, seed: int, words: list[str]) -> list[dict[str, Any]]:
     """Returns with an added delay of what is observed, half of the runs compensated."""
     rows = []
     for delay_ms in DELAYS_MS:
@@ -52,7 +56,7 @@ def delays(bundle: str, episodes: int, seed: int) -> list[dict[str, Any]]:
             report = drive(
                 bundle, f"episodes={episodes}", "restart=true", "lockstep=0", "empty_loop_s=0",
                 f"compensate={str(compensate).lower()}", f"sim.obs_delay_ms={delay_ms}",
-                f"seed={seed}", "record=false",
+                f"seed={seed}", "record=false", *words,
             )  # fmt: skip
             returns = report["returns"]["real_time"]
             each = np.array(returns["each"])
@@ -89,16 +93,32 @@ def main() -> None:
     """Measure every bundle that is named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("case", choices=("realtime", "delay"))
-    parser.add_argument("bundles", nargs="+")
+    parser.add_argument("words", nargs="+", metavar="bundle or key=value")
     parser.add_argument("--seconds", type=float, default=610.0)
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    if given.case == "realtime":
-        found: Any = [realtime(bundle, given.seconds, given.seed) for bundle in given.bundles]
-    else:
-        found = [row for b in given.bundles for row in delays(b, given.episodes, given.seed)]
-    print(json.dumps({"case": given.case, "found": found}, indent=2))
+    bundles = [word for word in given.words if "=" not in word]
+    words = [word for word in given.words if "=" in word]
+    made = circumstances()
+    found: list[dict[str, Any]] = []
+    for bundle in bundles:
+        if given.case == "realtime":
+            found.append(realtime(bundle, given.seconds, given.seed, words))
+        else:
+            found.extend(delays(bundle, given.episodes, given.seed, words))
+    print(json.dumps({"case": given.case, "made": made, "found": found}, indent=2))
+
+
+def circumstances() -> dict[str, Any]:
+    """When and where, and how busy the machine was before the first drive."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "command": " ".join(sys.argv),
+    }
 
 
 if __name__ == "__main__":

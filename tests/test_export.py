@@ -20,7 +20,7 @@ from wmrobot.export import bundle as writer
 from wmrobot.export.bundle import write_bundle
 from wmrobot.export.describe import look_at_robot
 from wmrobot.export.parity import BOUND, MOST_TIES, ParityError
-from wmrobot.export.record import EqualInOrder, TorchPlanner
+from wmrobot.export.record import FEWEST, EqualInOrder, TorchPlanner
 from wmrobot.plan.config import IcemConfig, MppiConfig, PlannerConfig
 from wmrobot.plan.planner import make_rules
 from wmrobot.runtime import Planner, Stages
@@ -42,6 +42,13 @@ def test_report_tells_both_paths(cart_bundle: Path) -> None:
     for path in ("planner.onnx", "stages"):
         assert report[path]["vectors"] == 12
         assert report[path]["max_abs_difference"]["mean"] <= BOUND
+
+
+def test_fewer_are_recorded_where_plans_take_long(tmp_path: Path) -> None:
+    folder = write(tmp_path / "bundle", random_facts(), num_vectors=FEWEST + 50, patience_s=0.0)
+    golden = read_golden(Bundle.read(folder))
+    assert len(list(golden.ticks())) == FEWEST
+    assert compare(Planner.load(folder).plan, golden).mean.max() <= BOUND
 
 
 def test_stages_and_whole_plan_alike(cart_bundle: Path) -> None:

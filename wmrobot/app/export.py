@@ -21,6 +21,10 @@ from wmrobot.export.facts import Facts, Precision
 from wmrobot.model.world_model import WorldModel
 from wmrobot.plan.config import PlannerConfig
 
+MOST_GOLDEN = 1_000
+PATIENCE_S = 18.0
+"""[s] of recording; to compare two ways of planning with it takes about twice as long."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
@@ -60,7 +64,8 @@ class Config:
         out: Folder of the bundle; null names it bundles/<task>.
         batch: Robots that one plan is for: a number, or dynamic for any.
         precision: Of the weights: fp32, or fp16 (half the size; its effect stands in parity.json).
-        golden: Decisions to record, and to compare with PyTorch.
+        golden: Decisions to record, and to compare with PyTorch; null takes 1,000, or fewer where a
+            plan takes so long that the export would take over a minute.
         seed: Of what is recorded.
         threads: Of torch and onnxruntime; 0 takes every core.
         planner: A smaller or larger planner with the same weights.
@@ -71,7 +76,7 @@ class Config:
     out: str | None = None
     batch: int | Literal["dynamic"] = 1
     precision: Precision = "fp32"
-    golden: int = 1_000
+    golden: int | None = None
     seed: int = 0
     threads: int = 0
     planner: Budget = field(default_factory=Budget)
@@ -81,7 +86,7 @@ class Config:
             raise ConfigError("export: expected a task or run=<folder>, got neither")
         if self.batch != "dynamic" and self.batch < 1:
             raise ConfigError(f"batch: expected at least 1 or dynamic, got {self.batch}")
-        if self.golden < 1:
+        if self.golden is not None and self.golden < 1:
             raise ConfigError(f"golden: expected at least 1, got {self.golden}")
 
 
@@ -98,7 +103,8 @@ def run(cfg: Config, *, json: bool) -> int:
     request = Request(
         batch=None if cfg.batch == "dynamic" else cfg.batch,
         precision=cfg.precision,
-        num_vectors=cfg.golden,
+        num_vectors=cfg.golden or MOST_GOLDEN,
+        patience_s=PATIENCE_S if cfg.golden is None else None,
         seed=cfg.seed,
         threads=threads,
         name=folder.name,

@@ -34,6 +34,8 @@ from wmrobot.runtime.planner import Outputs, Previous, nothing_planned
 
 ANY_BATCH = 2
 """Robots that drive where a bundle takes any number of them."""
+FEWEST = 30
+"""Decisions that are recorded however long they take."""
 
 
 class EqualInOrder(TorchFunctionMode):
@@ -134,7 +136,14 @@ class Recording:
     seconds: float = 0.0
 
 
-def record(facts: Facts, description: Description, *, num_vectors: int, seed: int) -> Recording:
+def record(
+    facts: Facts,
+    description: Description,
+    *,
+    num_vectors: int,
+    seed: int,
+    patience_s: float | None = None,
+) -> Recording:
     """Let the planner drive, and keep every decision.
 
     Args:
@@ -142,6 +151,7 @@ def record(facts: Facts, description: Description, *, num_vectors: int, seed: in
         description: Of the bundle to be.
         num_vectors: Decisions to keep, over all robots; rounded up to whole ticks.
         seed: Of the environments and of the noise.
+        patience_s: Time after which fewer will do [s], `FEWEST` at least; None takes them all.
 
     Raises:
         ObservationError: The planner predicts nothing finite.
@@ -160,6 +170,9 @@ def record(facts: Facts, description: Description, *, num_vectors: int, seed: in
     with VectorEnv(facts.task.name, batch, seed=env_seed, **facts.options) as env:
         obs = env.reset()
         for noise_seed in seeds:
+            spent_s = time.perf_counter() - begin_s
+            if patience_s is not None and spent_s > patience_s and len(ticks) * batch >= FEWEST:
+                break
             noise = draw_noise(description, batch, make_generator(noise_seed))
             stacked = frames.push(obs)
             answer = planner(stacked, noise, previous)
@@ -174,7 +187,7 @@ def record(facts: Facts, description: Description, *, num_vectors: int, seed: in
             fresh.append(step.ended)
             previous = answer.as_previous()._replace(valid=~step.ended)
             obs = step.obs
-    golden = Golden(description, pack(ticks, newest, fresh[:-1], seeds))
+    golden = Golden(description, pack(ticks, newest, fresh[:-1], seeds[: len(ticks)]))
     return Recording(golden=golden, returns=returns, seconds=time.perf_counter() - begin_s)
 
 
