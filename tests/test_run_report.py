@@ -1,5 +1,6 @@
 """The report of a run: one page, complete, with figures that agree with the run's own."""
 
+import base64
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.runs import CART, REACH, play, tiny
 from tests.test_report import Page
 from tests.tiny import make_card
 from wmrobot.app.cli import main
-from wmrobot.app.controllers import make_model
+from wmrobot.app.controllers import find_controller, make_model
 from wmrobot.app.diagnosis import diagnose, encode_episode, watch
 from wmrobot.app.train import RUN_FILE
 from wmrobot.core.config import to_plain
@@ -24,13 +25,15 @@ def test_a_run_is_told_in_one_page(tmp_path: Path, capsys: pytest.CaptureFixture
     assert play(cfg, run)
     made = {"machine": "abacus", "commit": None}
     write_json(run / RUN_FILE, {"schema": 1, "settings": to_plain(cfg), "made": made})
-    (run / "drive.mp4").write_bytes(b"film bytes")
     words = [f"run={run}", "episodes=2", "horizon=3", "threads=1"]
     assert main(["report", *words]) == 0
     assert capsys.readouterr().out == f"look at it: {run / 'report.html'}\n"
     text = (run / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert not re.search(r"https?:|url\(|@import|<script", text)
+    film = run / f"film-{find_controller(task=None, run=str(run)).name}.mp4"
+    assert film.read_bytes()[4:8] == b"ftyp"
+    assert base64.b64encode(film.read_bytes()).decode() in text
     titles = page.texts
     for title in (
         "In short", "How it learned", "Film", "What planning is worth", "How far it sees ahead",
@@ -45,6 +48,11 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["report", f"run={tmp_path}"]) == 2
     assert capsys.readouterr().err == (
         f"error: {tmp_path}: expected a run to report on, found no {RUN_FILE}\n"
+    )
+    (tmp_path / RUN_FILE).touch()
+    assert main(["report", f"run={tmp_path}", "film=lost.mp4"]) == 2
+    assert capsys.readouterr().err == (
+        "error: film: expected an MP4, found no such file: lost.mp4\n"
     )
     assert main(["report", f"run={tmp_path}", "horizon=0"]) == 2
     assert capsys.readouterr().err == "error: horizon: expected at least 1, got 0\n"

@@ -13,15 +13,21 @@ from wmrobot import __version__
 from wmrobot.app.build import build_replay
 from wmrobot.app.checkpoint import TRAINING, ReplayChunks, read_training
 from wmrobot.app.controllers import Card, find_controller, read_controller
+from wmrobot.app.demo import build_agent, open_env
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.app.diagnosis import Diagnosis, diagnose
 from wmrobot.app.diagnosis_page import curve_of, diagnosis_sections, loss_pictures
+from wmrobot.app.drive import drive, film
 from wmrobot.app.report import Figures, Paragraph, Picture, Section, Table, Video, write_report
 from wmrobot.app.results import Result, read_result
 from wmrobot.app.run_folder import RUN_FILE
 from wmrobot.app.train import SUMMARY_FILE, read_settings
-from wmrobot.core.errors import CheckpointError, ConfigError, DataError
+from wmrobot.app.video import write_episode
+from wmrobot.core.errors import CheckpointError, ConfigError, DataError, TaskError
 from wmrobot.core.files import make_folder
+from wmrobot.model.world_model import WorldModel
+
+NO_FILM = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +39,7 @@ class Config:
         out: The page; null takes `report.html` in that folder.
         episodes: Episodes that each agent drives, side by side; the probe needs two.
         horizon: Decisions that the model imagines without looking again.
-        film: MP4 to show; null takes the newest one in the run's folder, where there is one.
+        film: MP4 to show, or none; null drives and films an episode of the last checkpoint.
         seed: Of the environments and of the planner's noise.
         device: auto, cpu, cuda or mps.
         threads: Threads of torch; 0 takes every core.
@@ -61,7 +67,7 @@ def run(cfg: Config, *, json: bool = False) -> int:
     folder = Path(cfg.run).expanduser()
     if not (folder / RUN_FILE).is_file():
         raise CheckpointError(f"{folder}: expected a run to report on, found no {RUN_FILE}")
-    film = _film(cfg.film, folder)
+    _refuse_missing(cfg.film)
     device = pick_device(cfg.device)
     set_threads(cfg.threads)
     keep_freed_memory()
@@ -71,16 +77,17 @@ def run(cfg: Config, *, json: bool = False) -> int:
     diagnosis = diagnose(
         model.eval(), card, episodes=cfg.episodes, horizon=cfg.horizon, seed=cfg.seed
     )
+    shown = _film(cfg, checkpoint, model, card)
     page = Path(cfg.out).expanduser() if cfg.out else folder / "report.html"
     make_folder(page.parent)
     write_report(
         page,
         title=f"{card.task.name}: {folder.name}",
-        intro=f"{checkpoint.name} decisions, {datetime.now():%Y-%m-%d %H:%M}, "
+        intro=f"{int(checkpoint.name):,} decisions, {datetime.now():%Y-%m-%d %H:%M}, "
         f"wmrobot {__version__}",
         sections=[
             _summary(folder, card, result, diagnosis),
-            *_curves(folder, card, result, film),
+            *_curves(folder, card, result, shown),
             *diagnosis_sections(diagnosis, card, cfg.episodes),
             _replay(folder, checkpoint, card),
             _origin(card),
@@ -90,15 +97,30 @@ def run(cfg: Config, *, json: bool = False) -> int:
     return 0
 
 
-def _film(given: str | None, folder: Path) -> Path | None:
-    """The film to show, if any."""
-    if given is not None:
-        film = Path(given).expanduser()
-        if not film.is_file():
-            raise ConfigError(f"film: expected an MP4, found no such file: {film}")
-        return film
-    found = sorted(folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+def _refuse_missing(film: str | None) -> None:
+    """Say so before anything is driven."""
+    if film not in (None, NO_FILM) and not Path(film).expanduser().is_file():
+        raise ConfigError(f"film: expected an MP4, found no such file: {film}")
+
+
+def _film(cfg: Config, checkpoint: Path, model: WorldModel, card: Card) -> Path | None:
+    """The film to show, if any; an episode is driven and drawn where none of it is there."""
+    if cfg.film == NO_FILM:
+        return None
+    if cfg.film is not None:
+        return Path(cfg.film).expanduser()
+    path = Path(cfg.run).expanduser() / f"film-{checkpoint.name}.mp4"
+    if path.is_file():
+        return path
+    try:
+        with open_env(card, cfg.seed) as env:
+            agent = build_agent(model, card, "trained", cfg.seed)
+            episode = drive(agent, env, clock=None, keep_states=True)
+            write_episode(path, film(episode, env, title=card.task.name))
+    except TaskError as error:  # a task from elsewhere need not be drawable
+        print(f"no film: {error}")
+        return None
+    return path
 
 
 def _summary(folder: Path, card: Card, result: Result, diagnosis: Diagnosis) -> Section:
@@ -118,7 +140,7 @@ def _summary(folder: Path, card: Card, result: Result, diagnosis: Diagnosis) -> 
     return Section(title="In short", blocks=blocks)
 
 
-def _curves(folder: Path, card: Card, result: Result, film: Path | None) -> list[Section]:
+def _curves(folder: Path, card: Card, result: Result, shown: Path | None) -> list[Section]:
     """How it learned: evaluations, losses, gradients; and a film of what came of it."""
     blocks: list[Any] = []
     if len(result.steps):
@@ -127,8 +149,8 @@ def _curves(folder: Path, card: Card, result: Result, film: Path | None) -> list
     rows = _train_rows(folder / "train.csv")
     blocks += [Picture(data=data, caption=caption) for caption, data in loss_pictures(rows)]
     sections = [Section(title="How it learned", blocks=blocks)] if blocks else []
-    if film is not None:
-        sections.append(Section(title="Film", blocks=[Video(data=film, caption=film.name)]))
+    if shown is not None:
+        sections.append(Section(title="Film", blocks=[Video(data=shown, caption=shown.name)]))
     return sections
 
 

@@ -170,6 +170,8 @@ class DmTask:
             self._renderers[size] = make_renderer(
                 self.physics, height=height, width=width, mode="exact"
             )
+        if camera == 0 and self.physics.model.ncam == 0:
+            camera = -1  # a robot's own file need not hold a camera: the free one sees all of it
         return self._renderers[size].picture(camera)
 
     def close(self) -> None:
