@@ -389,6 +389,26 @@ def test_lost_readings_are_bridged_in_the_history() -> None:
     assert first_of(senses.observe(reading(4))) == pytest.approx([2, 2, 4, 0.2, 0.2])
 
 
+@pytest.mark.parametrize(("acts_within", "seen"), [(False, [0, 0.5]), (True, [0.5, 0.75])])
+def test_a_reading_tells_the_command_of_its_tick_or_of_the_one_before(
+    acts_within: bool, seen: list[float]
+) -> None:
+    cart = describe_cart()
+    assert cart.state is not None
+    built = replace(cart.state, previous_actions=2, dim=5)
+    senses = Senses(replace(cart, state=built), acts_within=acts_within)
+    commands = (0, 0.5, 0.75)
+    for decision, command in enumerate(commands):
+        state = senses.observe(
+            Reading(
+                sequence=decision, time_ns=0, sensors=np.zeros(3, np.float32), episode=1,
+                command=np.array([command], np.float32), decision=decision,
+                phase=Phase.RUNNING if decision else Phase.READY,
+            )
+        )  # fmt: skip
+    assert state[0, 3:].tolist() == seen
+
+
 def test_stages_make_the_plan_that_the_one_graph_makes(cart_bundle: Any) -> None:
     stages = Stages.load(cart_bundle)
     noise = draw(stages.description, 5)

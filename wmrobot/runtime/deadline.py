@@ -99,7 +99,7 @@ class DeadlinePlanner:
         self.costs, self.time = Costs(), RobotTime()
         self.lead = Lead(self.control_dt_ns, cfg.margin_ns, enough=-(-self._most // 2))
         self.schedule = Schedule(self.control_dt_ns)
-        self._senses = Senses(self.description)
+        self._senses = Senses(self.description, acts_within=cfg.lockstep or not cfg.compensate)
         self._last: tuple[Outputs, int] | None = None  # newest fresh plan and its `when_ns`
         self._episode = -1
         self._answered = self._sequence = self._plans = self._idle = 0

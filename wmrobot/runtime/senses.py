@@ -14,12 +14,16 @@ class Senses:
 
     Args:
         description: Of the planner.
+        acts_within: Whether a command takes effect after the reading that it was made from and
+            before the next one: in lock-step, and where plans act as soon as they are ready. Then
+            the command of a tick is told by the next tick's reading; otherwise by its own.
 
     Raises:
         ObservationError: The planner sees no `state`; `observe` raises it for what is not finite.
     """
 
-    def __init__(self, description: Description) -> None:
+    def __init__(self, description: Description, *, acts_within: bool = False) -> None:
+        self._acts_within = acts_within
         self._builder = StateBuilder(description)
         self._last: Reading | None = None
 
@@ -31,8 +35,7 @@ class Senses:
     def observe(self, reading: Reading) -> FloatArray:
         """Take a reading; returns `state` (1, O).
 
-        The command of a tick is told by that tick's reading. Where readings were lost, the last
-        measurement and command stand in for theirs.
+        Where readings were lost, the last measurement and command stand in for theirs.
         """
         last, self._last = self._last, reading
         starts = reading.phase is not Phase.RUNNING or reading.decision == 0
@@ -40,8 +43,9 @@ class Senses:
             self._builder.reset()
         else:
             missing = min(reading.sequence - last.sequence - 1, LONGEST_GAP)
+            acted = (reading if self._acts_within else last).command[None]
             for _ in range(missing):
-                self._builder.acted(last.command[None])
+                self._builder.acted(acted)
                 self._builder.observe(last.sensors[None])
-            self._builder.acted(last.command[None])
+            self._builder.acted(acted)
         return self._builder.observe(reading.sensors[None])
