@@ -83,10 +83,14 @@ class PretendRobot(Robot):
         self.notes: list[tuple[str, Any]] = []
         self._note = note or (lambda what, value: self.notes.append((what, value)))
         self.sensor: Any = [0.5, -0.25]
+        self.place: Any = ()
         self.next_outcome = Outcome()
 
     def read(self) -> Any:
         return self.sensor
+
+    def pose(self) -> Any:
+        return self.place
 
     def apply(self, action: np.ndarray, when_ns: int) -> None:
         self._note("apply", (float(action[0]), when_ns))

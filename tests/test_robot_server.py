@@ -227,6 +227,28 @@ def test_a_reading_that_is_not_finite_is_not_told() -> None:
     assert rig.server.status()["unreadable"] == 4
 
 
+def test_a_pose_comes_with_its_reading_and_never_instead_of_it() -> None:
+    rig = Rig()
+    rig.robot.pose_dim = 3
+    rig.server = Server(rig.robot, rig.port, clock=rig.clock)
+    rig.start()
+    for pose in ([0.5, -1.0, 2.0], [np.nan, 0.0, 0.0], [0.0], [None] * 3, "x"):
+        rig.robot.place = pose
+        (reading,) = rig.wait(20)
+        told = [] if pose != [0.5, -1.0, 2.0] else pose
+        assert reading.pose.tolist() == told
+        assert reading.sensors.tolist() == [0.5, -0.25]
+    assert rig.server.status()["poses_left_out"] >= 4
+
+
+@pytest.mark.parametrize("pose_dim", [-1, 1025, 2.0, True, None])
+def test_an_absurd_pose_is_refused(pose_dim: Any) -> None:
+    robot = PretendRobot()
+    robot.pose_dim = pose_dim
+    with pytest.raises(RobotError, match="robot.pose_dim: expected a whole number, 0 to 1024, got"):
+        describe(robot)
+
+
 def test_a_running_session_is_not_taken_over_and_a_silent_one_is() -> None:
     rig = Rig()
     rig.start()

@@ -98,6 +98,19 @@ def test_lock_step_is_the_task_itself_to_the_bit(task: str) -> None:
     env.close()
 
 
+def test_the_pose_is_where_the_joints_are() -> None:
+    with closing(SimRobot("qube2-swingup", seed=3, perturbation=Perturbation(noise=0.5))) as robot:
+        loop = Lockstep(robot)
+        assert (loop.server.description.pose_dim, loop.planner.session.sizes.pose) == (2, 2)  # type: ignore[union-attr]
+        reading = loop.reset(5)
+        for action in draw_actions(5, 1):
+            reading = loop.act(action, reading.sequence)
+            qpos = robot.physics.data.qpos.astype(np.float32)
+            np.testing.assert_array_equal(reading.pose, qpos)
+            # the sensors have noise on them: the picture has none
+            assert abs(reading.sensors[4] - reading.pose[0]) > 1e-3
+
+
 def test_lock_step_tells_a_lost_reading_again() -> None:
     with closing(SimRobot("cartpole-swingup", seed=0)) as robot:
         loop = Lockstep(robot)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.realtime import EVERY, ROOT, command
-from wmrobot.runtime.bodies import LONGEST_PLAN, Sizes
+from wmrobot.runtime.bodies import LARGEST_POSE, LONGEST_PLAN, Sizes
 from wmrobot.runtime.messages import (
     Bye,
     Clear,
@@ -31,9 +31,17 @@ from wmrobot.runtime.messages import (
     Welcome,
 )
 from wmrobot.runtime.robot import Command, Outcome, Phase, Reading, RobotDescription, Rung
-from wmrobot.runtime.wire import HEADER, LARGEST_DATAGRAM, Packet, Session, decode, encode
+from wmrobot.runtime.wire import (
+    HEADER,
+    LARGEST_DATAGRAM,
+    VERSION,
+    Packet,
+    Session,
+    decode,
+    encode,
+)
 
-SIZES = Sizes(sensors=3, actuators=2)
+SIZES = Sizes(sensors=3, actuators=2, pose=4)
 PLAN = Command(
     sequence=4, made_from=17, when_ns=2**40, rung=Rung.PRIOR,
     actions=np.array([[0.1, -1.0], [1.0, np.float32(1e-20)]], np.float32),
@@ -43,15 +51,16 @@ READING = Reading(
     command=np.array([0.5, -1.0], np.float32), applied=3, received=4, received_ns=2**50,
     phase=Phase.RUNNING, episode=2, decision=9, ticks=(5, 4, 3, 2, 1),
     outcome=Outcome(0.1 + 0.2, False, True, True),
+    pose=np.array([1 / 3, -0.0, 1e-20, 7.0], np.float32),
 )  # fmt: skip
 DESCRIPTION = RobotDescription(
     name="ärm", sensors=("a", "b", "c"), joints=(), actuators=("x", "y"), control_dt=0.02,
-    lockstep=True, mjcf_sha256="0" * 64,
+    lockstep=True, mjcf_sha256="0" * 64, pose_dim=4,
 )  # fmt: skip
 MESSAGES: list[Message] = [
     Hello(name="planner"), Welcome(session=2**64 - 1, description=DESCRIPTION),
     Welcome(session=1, description=replace(DESCRIPTION, mjcf_sha256=None)), Refused(reason="busy"),
-    READING, PLAN, Heartbeat(), Reset(episode=3), Reset(episode=3, seed=0), Stop(reason="enough"),
+    READING, replace(READING, pose=np.zeros(0, np.float32)), PLAN, Heartbeat(), Reset(episode=3), Reset(episode=3, seed=0), Stop(reason="enough"),
     EmergencyStop(reason="smoke"), Clear(), Bye(),
     Status(source="guard", values={"a": 1, "b": {"c": [1.5, "x", None, True]}}),
 ]  # fmt: skip
@@ -127,8 +136,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a field too many": (body(GOOD, lambda fields: fields.append(0)), "malformed"),
     "an extension": (body(GOOD, set_field(0, msgpack.ExtType(5, b"x"))), "malformed"),
     "a timestamp": (body(GOOD, set_field(0, msgpack.Timestamp(1))), "malformed"),
-    "nested": (HEADER.pack(b"WMRD", 1, 5, 3000, 99, 5) + b"\x91" * 3000, "malformed"),
-    "a huge array": (HEADER.pack(b"WMRD", 1, 5, 5, 99, 5) + b"\xdd\xff\xff\xff\xff", "malformed"),
+    "nested": (HEADER.pack(b"WMRD", VERSION, 5, 3000, 99, 5) + b"\x91" * 3000, "malformed"),
+    "a huge array": (HEADER.pack(b"WMRD", VERSION, 5, 5, 99, 5) + b"\xdd" + b"\xff" * 4, "malformed"),
 }  # fmt: skip
 
 
@@ -139,6 +148,42 @@ def test_hostile_packet_is_dropped_and_counted(name: str) -> None:
     assert receiver.unpack(data) is None
     assert receiver.dropped == {reason: 1}
     assert receiver.unpack(GOOD) is not None  # the number of a bad packet does not count
+
+
+TOLD = encode(READING, session=99, sequence=5)
+POSES: dict[str, tuple[object, str]] = {
+    "nan": (floats(0, np.nan, 0, 0), "not_finite"),
+    "infinity": (floats(0, 0, 0, -np.inf), "not_finite"),
+    "too short": (floats(0, 0, 0), "shape"),
+    "too long": (floats(0, 0, 0, 0, 0), "shape"),
+    "half a number": (floats(0, 0, 0, 0)[:-2], "shape"),
+    "megabytes": (bytes(20_000), "shape"),
+    "a list": ([0.0] * 4, "shape"),
+    "a text": ("", "shape"),
+    "nothing": (None, "shape"),
+    "a zero": (0, "shape"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POSES)
+def test_a_pose_is_whole_or_not_there(name: str) -> None:
+    pose, reason = POSES[name]
+    _, receiver = ends()
+    assert receiver.unpack(body(TOLD, set_field(12, pose))) is None
+    assert receiver.dropped == {reason: 1}
+    assert receiver.unpack(body(TOLD, set_field(12, b""))) is not None
+
+
+def test_a_robot_that_tells_no_pose_cannot_send_one() -> None:
+    receiver = Session(99, SIZES._replace(pose=0), EVERY)
+    assert receiver.unpack(TOLD) is None
+    assert receiver.dropped == {"shape": 1}
+
+
+@pytest.mark.parametrize("pose_dim", [-1, LARGEST_POSE + 1, 2**64 - 1, True, 4.0, "4", None])
+def test_a_pose_of_an_absurd_size_is_not_welcome(pose_dim: object) -> None:
+    welcome = encode(Welcome(session=7, description=DESCRIPTION), session=99, sequence=1)
+    assert decode(body(welcome, set_field(8, pose_dim))) == "malformed"
 
 
 def test_numbers_must_rise_within_a_kind() -> None:
@@ -168,7 +213,7 @@ def test_no_bytes_make_it_raise(data: bytes) -> None:
 
 
 def _head(length: int) -> tuple[Any, ...]:
-    return (b"WMRD", 1, 5, length, 99, 5)
+    return (b"WMRD", VERSION, 5, length, 99, 5)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(MESSAGES))
@@ -186,11 +231,17 @@ def test_mutations_are_dropped_or_still_sound(seed: int, message: Message) -> No
     if isinstance(found, Reading):
         assert np.isfinite(found.sensors).all()
         assert found.sensors.shape == (SIZES.sensors,)
+        assert np.isfinite(found.pose).all()
+        assert found.pose.shape in ((0,), (SIZES.pose,))
+    if isinstance(found, Welcome):
+        assert 0 <= found.description.pose_dim <= LARGEST_POSE
 
 
 def test_a_long_plan_of_a_large_robot_fits() -> None:
     plan = replace(PLAN, actions=np.zeros((LONGEST_PLAN, 60), np.float32))
     assert len(encode(plan, session=1, sequence=1)) < LARGEST_DATAGRAM
+    wide = {name: np.zeros(1024, np.float32) for name in ("sensors", "command", "pose")}
+    assert len(encode(replace(READING, **wide), session=1, sequence=1)) < LARGEST_DATAGRAM
     assert command(0.5).actions.shape == (1, 1)
 
 

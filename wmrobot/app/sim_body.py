@@ -22,6 +22,7 @@ from wmrobot.envs.registry import make_env
 from wmrobot.envs.task import ParameterRange, Randomization
 from wmrobot.export.robot import describe_joints, model_sha256
 from wmrobot.runtime.arrays import FloatArray
+from wmrobot.runtime.bodies import LARGEST_POSE
 from wmrobot.runtime.robot import NO_OUTCOME, Outcome, Robot
 
 REMEMBERED_EPISODES = 32
@@ -85,6 +86,8 @@ class SimRobot(Robot):
         self.actuators = actuator_names(env)
         self.control_dt = spec.control_dt
         self.mjcf_sha256 = model_sha256(env.env.physics.model.ptr)
+        nq = int(env.env.physics.model.nq)
+        self.pose_dim = nq if nq <= LARGEST_POSE else 0
         self._dt = round(spec.control_dt * 1e9)
         self._step_ns = env.env.physics.timestep() * 1e9
         self._num_steps = round(self._dt / self._step_ns)
@@ -117,6 +120,11 @@ class SimRobot(Robot):
             return self._sensors
         noise = self._generator.normal(0.0, self._cfg.noise, len(self._sensors))
         return (self._sensors + noise).astype(np.float32)
+
+    def pose(self) -> FloatArray:
+        """Joint positions at the last tick, without noise."""
+        pose: FloatArray = self.physics.data.qpos.astype(np.float32)
+        return pose
 
     def apply(self, action: FloatArray, when_ns: int) -> None:
         """Act from a time on; what has been simulated by then is not changed any more."""

@@ -16,6 +16,8 @@ from wmrobot.runtime.robot import Command, Outcome, Phase, Reading, RobotDescrip
 
 LARGEST = 2**63 - 1
 LONGEST_PLAN = 64
+LARGEST_POSE = 1024
+"""Entries of a pose: a reading with it, and with a thousand sensors, still is one datagram."""
 LARGEST_ACTION = 1.0 + 1e-4
 """Actions are told in float32: what is a hair outside [-1, 1] is clipped later, not refused."""
 
@@ -26,10 +28,12 @@ class Sizes(NamedTuple):
     Attributes:
         sensors: R.
         actuators: A.
+        pose: P.
     """
 
     sensors: int
     actuators: int
+    pose: int
 
 
 class BadBodyError(ValueError):
@@ -126,14 +130,14 @@ def _write_reading(r: Reading) -> list[Any]:
     return [
         r.sequence, r.time_ns, _bytes(r.sensors), _bytes(r.command), r.applied,
         r.received, r.received_ns, int(r.phase), r.episode, r.decision, list(r.ticks),
-        [float(r.outcome.reward), *map(bool, r.outcome[1:])],
+        [float(r.outcome.reward), *map(bool, r.outcome[1:])], _bytes(r.pose),
     ]  # fmt: skip
 
 
 def _read_reading(body: list[Any], sizes: Sizes | None) -> Reading:
-    num_sensors, num_actuators = _sizes(sizes)
+    num_sensors, num_actuators, pose_dim = _sizes(sizes)
     (sequence, time_ns, sensors, command, applied, received, received_ns, phase, episode,
-     decision, ticks, outcome) = _fields(body, 12)  # fmt: skip
+     decision, ticks, outcome, pose) = _fields(body, 13)  # fmt: skip
     if type(ticks) is not list or type(outcome) is not list:
         raise BadBodyError("malformed")
     reward, terminated, truncated, success = _fields(outcome, 4)
@@ -152,6 +156,7 @@ def _read_reading(body: list[Any], sizes: Sizes | None) -> Reading:
         decision=_count(decision),
         ticks=tuple(map(_count, _fields(ticks, len(Rung)))),
         outcome=Outcome(_number(reward), _flag(terminated), _flag(truncated), _flag(success)),
+        pose=_floats(pose, (0,) if pose == b"" else (pose_dim,)),  # whole, or not at all
     )
 
 
@@ -182,15 +187,19 @@ def _read_command(body: list[Any], sizes: Sizes | None) -> Command:
 def _write_welcome(w: m.Welcome) -> list[Any]:
     d = w.description
     names = [list(each) for each in (d.sensors, d.joints, d.actuators)]
-    return [w.session, d.name, *names, float(d.control_dt), d.lockstep, d.mjcf_sha256]
+    told = [float(d.control_dt), d.lockstep, d.mjcf_sha256, d.pose_dim]
+    return [w.session, d.name, *names, *told]
 
 
 def _read_welcome(body: list[Any], sizes: Sizes | None) -> m.Welcome:
     del sizes
-    session, name, sensors, joints, actuators, control_dt, lockstep, sha256 = _fields(body, 8)
+    (session, name, sensors, joints, actuators, control_dt, lockstep, sha256,
+     pose_dim) = _fields(body, 9)  # fmt: skip
     if type(session) is not int or not 0 < session < 2**64:
         raise BadBodyError("malformed")
     if _number(control_dt) <= 0 or not _names(sensors) or not _names(actuators):
+        raise BadBodyError("malformed")
+    if _count(pose_dim) > LARGEST_POSE:
         raise BadBodyError("malformed")
     description = RobotDescription(
         name=_text(name),
@@ -200,6 +209,7 @@ def _read_welcome(body: list[Any], sizes: Sizes | None) -> m.Welcome:
         control_dt=control_dt,
         lockstep=_flag(lockstep),
         mjcf_sha256=None if sha256 is None else _text(sha256),
+        pose_dim=pose_dim,
     )
     return m.Welcome(session=session, description=description)
 
@@ -262,7 +272,7 @@ KINDS: dict[int, _Kind] = {kind.number: kind for kind in _BY_TYPE.values()}
 
 def sizes_of(description: RobotDescription) -> Sizes:
     """What the arrays of a session with this robot measure."""
-    return Sizes(len(description.sensors), len(description.actuators))
+    return Sizes(len(description.sensors), len(description.actuators), description.pose_dim)
 
 
 def kinds_of(types: Sequence[type[Any]]) -> frozenset[int]:

@@ -16,6 +16,8 @@ from wmrobot.runtime.robot import Command, Phase, Reading, Rung
 
 MOST_EPISODES, MOST_MEMORY_SAMPLES = 4096, 4096
 TRACE = 1500  # ticks to draw
+LONGEST_TOLD = 200
+"""Letters of what others tell that are kept with every decision."""
 MEMORY_EVERY_NS = 10_000_000_000
 TAKEN = ("encode", "step", "propose", "refine", "choose", "total")
 
@@ -117,6 +119,12 @@ class DriveLog:
     def misses(self) -> int:
         """Running ticks at which the robot had no fresh plan."""
         return 0 if self.newest is None else self.newest.misses
+
+    @property
+    def guard(self) -> tuple[str, str]:
+        """State of the guard and what led to it, as it told last; empty before that."""
+        told = self.statuses.get("guard", {})
+        return str(told.get("state", ""))[:LONGEST_TOLD], str(told.get("reason", ""))[:LONGEST_TOLD]
 
     @property
     def running_seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 from wmrobot.runtime.arrays import FloatArray
 from wmrobot.runtime.deadline import DeadlinePlanner, Decision
@@ -43,6 +44,20 @@ class Goal:
     restart: bool = False
 
 
+class Onlooker(Protocol):
+    """Is shown a drive, and must not hold it up."""
+
+    def show(self, reading: Reading, decision: Decision | None, until_ns: int) -> None:
+        """See what came of a reading, all that is urgent having been done.
+
+        Args:
+            reading: What the robot told.
+            decision: What it led to; None where the robot neither moves nor is about to.
+            until_ns: When the next reading is expected, by `time.monotonic_ns`.
+        """
+        ...
+
+
 class Driver:
     """One drive.
 
@@ -51,6 +66,7 @@ class Driver:
         planner: Who plans.
         log: Is told of all that happens.
         recorder: Is told of every decision; None where nothing is to be recorded.
+        onlooker: Is shown every reading; None where nobody looks.
 
     Raises:
         RobotError: Nobody answers, or the robot is not the planner's.
@@ -62,8 +78,10 @@ class Driver:
         planner: DeadlinePlanner,
         log: DriveLog,
         recorder: Recorder | None = None,
+        onlooker: Onlooker | None = None,
     ) -> None:
         self.planner, self.log, self._recorder = planner, log, recorder
+        self._onlooker = onlooker
         self._port, self._address = StampedPort(), address
         try:
             self._session, self.robot = greet(self._port, address, TAKES)
@@ -78,10 +96,15 @@ class Driver:
         self._asked: Message = Reset(episode=1)  # what a robot that waits is asked again
         self._newest: tuple[Reading, FloatArray, int] | None = None
         self._decided = -1  # sequence of the newest reading that was planned from
+        self._unwanted: int | None = None  # number of an episode that is to end at once
 
     def ask_to_end(self, why: str) -> None:
         """End soon; may be called by a signal handler."""
         self.why_over = self.why_over or why
+
+    def ask_for_episode(self) -> None:
+        """Break off the present episode and begin the next one."""
+        self._unwanted = None if self.log.newest is None else self.log.newest.episode
 
     def run(self, goal: Goal) -> None:
         """Drive until the goal is reached, and say goodbye.
@@ -144,6 +167,7 @@ class Driver:
                 f"robot: expected it to start within {START_NS / SECOND:g} s, got none of the "
                 "commands in effect; its status or the guard's tells what was refused"
             )
+        decision = None
         if reading.phase in COUNTED:
             self._asked_ns = 0
             decision = self.planner.decide(reading, state, arrived_ns)
@@ -153,12 +177,14 @@ class Driver:
         if reading.phase is Phase.RUNNING and self._began_ns is None:
             self._began_ns = arrived_ns
         self._move_on(reading, goal)
+        if self._onlooker is not None:
+            self._onlooker.show(reading, decision, arrived_ns + self.planner.control_dt_ns)
 
     def _settle(self, reading: Reading, decision: Decision, arrived_ns: int) -> None:
         """After a command has left: what would have held it up before."""
         self.log.decision(reading, decision, arrived_ns, self._sent_ns)
         if self._recorder is not None:
-            self._recorder.add(reading, decision, arrived_ns, self._sent_ns)
+            self._recorder.add(reading, decision, arrived_ns, self._sent_ns, self.log.guard)
         self.planner.prepare()
         if reading.sequence % 16 == 0:
             tidy(arrived_ns + self.planner.control_dt_ns)
@@ -170,6 +196,9 @@ class Driver:
         if goal.seconds is not None and now - began_ns >= goal.seconds * SECOND:
             self.why_over = "time"
             return
+        if reading.episode == self._unwanted:
+            self._ask_for_next(reading, goal)
+            return
         if reading.phase in COUNTED or now - self._asked_ns < REPEAT_NS:
             return
         if (
@@ -180,12 +209,16 @@ class Driver:
         ):
             self.why_over = "safety"
             return
-        begun = self.log.episodes_begun
-        if goal.episodes is not None and begun >= goal.episodes:
+        if goal.episodes is not None and self.log.episodes_begun >= goal.episodes:
             self.why_over = "episodes"
             return
-        self._asked_ns = now
-        self._asked = Reset(episode=reading.episode + 1, seed=goal.seed + begun)
+        self._ask_for_next(reading, goal)
+
+    def _ask_for_next(self, reading: Reading, goal: Goal) -> None:
+        """Have the robot prepare the episode after a reading's."""
+        self._asked_ns = time.monotonic_ns()
+        seed = goal.seed + self.log.episodes_begun
+        self._asked = Reset(episode=reading.episode + 1, seed=seed)
         self._send(self._asked)
 
     def _keep_alive(self) -> None:

@@ -19,7 +19,7 @@ from wmrobot.runtime.deadline import Decision
 from wmrobot.runtime.errors import RobotError
 from wmrobot.runtime.robot import Reading
 
-TOPIC, ABOUT = "/drive/decision", "drive"
+TOPIC, ABOUT, ENDING = "/drive/decision", "drive", "ending"
 WAITING = 512  # decisions that may wait to be written; what is more is counted and lost
 ROWS_IN_CHUNK = 256
 _NUMBER, _WHOLE, _TEXT = {"type": "number"}, {"type": "integer"}, {"type": "string"}
@@ -29,9 +29,9 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     "sequence time_ns arrived_ns sent_ns episode decision applied received noise_seed": _WHOLE,
     "shift iterations lead due_ns when_ns": _WHOLE,
     "reward value spread": _NUMBER,
-    "phase rung": _TEXT,
-    "sensors command state": _NUMBERS,
-    "committed previous plan": _PLAN,
+    "phase rung guard guard_reason": _TEXT,
+    "sensors command state pose ticks": _NUMBERS,
+    "committed previous plan std": _PLAN,
     "previous_elites": {"type": "array", "items": _PLAN},
     "taken_ms": {"type": "object", "additionalProperties": _NUMBER},
 }
@@ -49,12 +49,13 @@ class Row(NamedTuple):
     decision: Decision
     arrived_ns: int
     sent_ns: int
+    guard: tuple[str, str]
 
 
 class _File(Protocol):
     def add(self, row: Row, data: bytes) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self, ending: Mapping[str, str]) -> None: ...
 
 
 class Recorder:
@@ -72,19 +73,40 @@ class Recorder:
         self._stream: IO[bytes] = self.path.open("wb")
         kind = _McapFile if has_mcap else _NpzFile
         self._file: _File = kind(self._stream, about)
+        self._ending: Mapping[str, str] = {}
         self._queue: queue.Queue[Row | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._write, name="flight recorder", daemon=True)
         self._thread.start()
 
-    def add(self, reading: Reading, decision: Decision, arrived_ns: int, sent_ns: int) -> None:
-        """Take a decision; never waits."""
+    def add(
+        self,
+        reading: Reading,
+        decision: Decision,
+        arrived_ns: int,
+        sent_ns: int,
+        guard: tuple[str, str] = ("", ""),
+    ) -> None:
+        """Take a decision; never waits.
+
+        Args:
+            reading: That it was made from.
+            decision: What was decided.
+            arrived_ns: When the reading arrived [ns].
+            sent_ns: When the command left [ns].
+            guard: The guard's state as it was told last, and what led to it.
+        """
         try:
-            self._queue.put_nowait(Row(reading, decision, arrived_ns, sent_ns))
+            self._queue.put_nowait(Row(reading, decision, arrived_ns, sent_ns, guard))
         except queue.Full:
             self.dropped += 1
 
-    def close(self) -> None:
-        """Write what waits, and finish the file."""
+    def close(self, ending: Mapping[str, str] | None = None) -> None:
+        """Write what waits, and finish the file.
+
+        Args:
+            ending: What to remember of how the drive ended.
+        """
+        self._ending = ending or {}
         self._queue.put(None)
         self._thread.join()
 
@@ -94,7 +116,7 @@ class Recorder:
                 self._file.add(row, json.dumps(to_json(row)).encode())
                 self.written += 1
         finally:
-            self._file.close()
+            self._file.close(self._ending)
             self._stream.close()
 
 
@@ -115,6 +137,8 @@ def to_json(row: Row) -> dict[str, Any]:
         "command": reading.command.tolist(),
         "applied": reading.applied,
         "received": reading.received,
+        "ticks": list(reading.ticks),
+        "pose": reading.pose.tolist(),
         "reward": reading.outcome.reward,
         "state": start.state[0].tolist(),
         "committed": start.committed.tolist(),
@@ -128,9 +152,12 @@ def to_json(row: Row) -> dict[str, Any]:
         "rung": "NONE" if command is None else command.rung.name,
         "when_ns": None if command is None else command.when_ns,
         "plan": None if plan is None else plan.mean[0].tolist(),
+        "std": None if plan is None else plan.std[0].tolist(),
         "value": None if plan is None else float(plan.value[0]),
         "spread": None if plan is None else float(plan.spread[0]),
         "taken_ms": {name: taken * 1e-6 for name, taken in decision.taken_ns.items()},
+        "guard": row.guard[0],
+        "guard_reason": row.guard[1],
     }
 
 
@@ -171,7 +198,8 @@ class _McapFile:
             sequence=row.reading.sequence % 2**32,
         )
 
-    def close(self) -> None:
+    def close(self, ending: Mapping[str, str]) -> None:
+        self._writer.add_metadata(ENDING, dict(ending))
         self._writer.finish()  # type: ignore[no-untyped-call]
 
 
@@ -190,8 +218,9 @@ class _NpzFile:
         if len(self._lines) >= ROWS_IN_CHUNK:
             self._flush()
 
-    def close(self) -> None:
+    def close(self, ending: Mapping[str, str]) -> None:
         self._flush()
+        self._add(ENDING, json.dumps(dict(ending)).encode())
         self._zip.close()
 
     def _flush(self) -> None:
@@ -222,14 +251,14 @@ def _read_mcap(path: Path) -> tuple[dict[str, str], Iterator[dict[str, Any]]]:
             about = {m.name: m.metadata for m in make_reader(stream).iter_metadata()}
     except (McapError, ValueError) as error:
         raise _damaged(path, error) from None
-    return dict(about.get(ABOUT, {})), rows()
+    return {**about.get(ABOUT, {}), **about.get(ENDING, {})}, rows()
 
 
 def _read_npz(path: Path) -> tuple[dict[str, str], Iterator[dict[str, Any]]]:
     def rows() -> Iterator[dict[str, Any]]:
         try:
             with np.load(path, allow_pickle=False) as file:
-                for name in sorted(set(file.files) - {"about"}):
+                for name in sorted(set(file.files) - {"about", ENDING}):
                     yield from map(json.loads, file[name].tobytes().splitlines())
         except (ValueError, OSError, zipfile.BadZipFile) as error:
             raise _damaged(path, error) from None
@@ -237,6 +266,8 @@ def _read_npz(path: Path) -> tuple[dict[str, str], Iterator[dict[str, Any]]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
+            if ENDING in file.files:  # it was not cut off
+                about |= json.loads(file[ENDING].tobytes())
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from None
     return about, rows()

@@ -17,8 +17,9 @@ from wmrobot.runtime.robot import (
     Robot,
     Rung,
     as_vector,
+    no_pose,
 )
-from wmrobot.runtime.server import describe
+from wmrobot.runtime.server import describe, read_pose
 
 TAKES = (Command, Reset, Stop)
 LOOK_AGAIN_NS = 200_000_000
@@ -116,6 +117,7 @@ class LockstepServer:
             decision=self._decision,
             ticks=tuple(map(int, motors.ticks)),
             outcome=outcome,
+            pose=no_pose() if (pose := read_pose(self.robot)) is None else pose,
         )
         self.reception.send(self._reading)
 

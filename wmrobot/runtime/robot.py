@@ -3,12 +3,13 @@
 A robot ticks once every `control_dt`, by its own clock. At each tick it tells a `Reading`; a
 `Command` says what its motors shall do from when on, in that same clock. Whoever serves a robot
 (`wmrobot.runtime.server`) does the ticking, the waiting and the stopping: a robot class reads
-sensors, sets motors, and no more. Axis letters: R sensors, A actuators, H decisions of a plan.
+sensors, sets motors, and no more. Axis letters: R sensors, A actuators, H decisions of a plan,
+P entries of a pose.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ class RobotDescription:
         control_dt: Time between two ticks [s].
         lockstep: Whether it waits for each command instead of keeping time.
         mjcf_sha256: Of a simulated robot's compiled model.
+        pose_dim: P, entries of the pose that readings tell; 0 for a robot that tells none.
     """
 
     name: str
@@ -69,6 +71,7 @@ class RobotDescription:
     control_dt: float
     lockstep: bool = False
     mjcf_sha256: str | None = None
+    pose_dim: int = 0
 
 
 class Outcome(NamedTuple):
@@ -90,6 +93,11 @@ class Outcome(NamedTuple):
 NO_OUTCOME = Outcome()
 
 
+def no_pose() -> FloatArray:
+    """(0,): what is told where there is no pose to tell."""
+    return np.zeros(0, np.float32)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
     """What a robot tells at a tick.
@@ -107,6 +115,8 @@ class Reading:
         decision: Ticks of this episode since it started.
         ticks: (5,) running ticks of this session by `Rung` of the command in effect.
         outcome: How the decision that ends now went.
+        pose: (P,) joint positions in the order of the MJCF's `qpos` [rad, m, quaternions], to be
+            drawn and recorded; (0,) where they are not told. Nothing is ever planned from it.
     """
 
     sequence: int
@@ -121,6 +131,7 @@ class Reading:
     decision: int = 0
     ticks: tuple[int, ...] = (0, 0, 0, 0, 0)
     outcome: Outcome = NO_OUTCOME
+    pose: FloatArray = field(default_factory=no_pose)
 
     @property
     def misses(self) -> int:
@@ -171,10 +182,12 @@ class Robot(ABC):
         actuators: A names of what it sets.
         control_dt: Time between two ticks [s].
         mjcf_sha256: Of a simulated robot's compiled model.
+        pose_dim: P, entries of its pose; 0 for a robot that tells none.
     """
 
     name: str = "robot"
     mjcf_sha256: str | None = None
+    pose_dim: int = 0
     joints: Sequence[str]
     sensors: Sequence[str]
     actuators: Sequence[str]
@@ -183,6 +196,13 @@ class Robot(ABC):
     @abstractmethod
     def read(self) -> npt.ArrayLike:
         """Measure now: (R,) finite numbers in the order of `sensors`. Called at every tick."""
+
+    def pose(self) -> npt.ArrayLike:
+        """Where its joints were at the last `read`: (P,) in the order of the MJCF's `qpos`.
+
+        For eyes and recordings alone: what is not finite, or of another size, is left out.
+        """
+        return ()
 
     @abstractmethod
     def apply(self, action: FloatArray, when_ns: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wmrobot.runtime.arrays import FloatArray
+from wmrobot.runtime.bodies import LARGEST_POSE
 from wmrobot.runtime.errors import RobotError
 from wmrobot.runtime.greeting import Reception
 from wmrobot.runtime.lateness import Lateness
@@ -45,6 +46,7 @@ from wmrobot.runtime.robot import (
     RobotDescription,
     Rung,
     as_vector,
+    no_pose,
 )
 
 STATUS_NS = 1_000_000_000
@@ -75,7 +77,7 @@ def describe(robot: Robot, *, lockstep: bool = False) -> RobotDescription:
     """What a robot says of itself.
 
     Raises:
-        RobotError: It lacks names, or its `control_dt` is no positive number.
+        RobotError: It lacks names, or its `control_dt` or `pose_dim` make no sense.
     """
     for what in ("sensors", "joints", "actuators"):
         names = getattr(robot, what, None)
@@ -84,6 +86,10 @@ def describe(robot: Robot, *, lockstep: bool = False) -> RobotDescription:
     control_dt = getattr(robot, "control_dt", None)
     if not isinstance(control_dt, float) or not 0 < control_dt < float("inf"):
         raise RobotError(f"robot.control_dt: expected seconds above 0, got {control_dt!r}")
+    if type(robot.pose_dim) is not int or not 0 <= robot.pose_dim <= LARGEST_POSE:
+        raise RobotError(
+            f"robot.pose_dim: expected a whole number, 0 to {LARGEST_POSE}, got {robot.pose_dim!r}"
+        )
     return RobotDescription(
         name=robot.name,
         sensors=tuple(robot.sensors),
@@ -92,7 +98,18 @@ def describe(robot: Robot, *, lockstep: bool = False) -> RobotDescription:
         control_dt=control_dt,
         lockstep=lockstep,
         mjcf_sha256=robot.mjcf_sha256,
+        pose_dim=robot.pose_dim,
     )
+
+
+def read_pose(robot: Robot) -> FloatArray | None:
+    """Where a robot's joints are, or (0,); None for what it tells and a reading may not hold."""
+    if not robot.pose_dim:
+        return no_pose()
+    try:
+        return as_vector(robot.pose(), robot.pose_dim, "robot.pose()")
+    except (ValueError, TypeError):  # a reading is worth more than its picture
+        return None
 
 
 class Server:
@@ -115,7 +132,7 @@ class Server:
         self.motors = Motors(robot, self._dt)
         self._due = clock() + self._dt
         self._sequence = self._episode = self._decision = self._skipped = 0
-        self._unread = 0
+        self._unread = self._no_pose = 0
         self._first = 0  # sequence of the episode's first reading
         self._told_ns, self._told_phase = clock(), Phase.IDLE
         self.reception.farewell = self._make_status
@@ -241,7 +258,13 @@ class Server:
             decision=self._decision,
             ticks=tuple(map(int, motors.ticks)),
             outcome=outcome,
+            pose=self._pose(),
         )
+
+    def _pose(self) -> FloatArray:
+        pose = read_pose(self.robot)
+        self._no_pose += pose is None
+        return no_pose() if pose is None else pose
 
     def status(self) -> dict[str, Any]:
         """Counters for reports."""
@@ -251,6 +274,7 @@ class Server:
             "ticks": {rung.name: int(self.motors.ticks[rung]) for rung in Rung},
             "skipped_ticks": self._skipped,
             "unreadable": self._unread,
+            "poses_left_out": self._no_pose,
             "lateness_s": self.lateness.summary(),
             "dropped": dict(self.reception.dropped),
             "refused": dict(self.motors.refused),

@@ -23,7 +23,7 @@ except ModuleNotFoundError:
         'this needs wmrobot[drive] (msgpack is not installed): pip install "wmrobot[drive]"'
     ) from None
 
-MAGIC, VERSION = b"WMRD", 1
+MAGIC, VERSION = b"WMRD", 2
 KIND_AT, GREETING = 5, 1
 HEADER = struct.Struct("<4sBBHQQ")
 LARGEST_DATAGRAM = 32 * 1024
