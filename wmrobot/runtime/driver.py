@@ -47,13 +47,13 @@ class Goal:
 class Onlooker(Protocol):
     """Is shown a drive, and must not hold it up."""
 
-    def show(self, reading: Reading, decision: Decision | None, until_ns: int) -> None:
+    def show(self, reading: Reading, decision: Decision | None, arrived_ns: int) -> None:
         """See what came of a reading, all that is urgent having been done.
 
         Args:
             reading: What the robot told.
             decision: What it led to; None where the robot neither moves nor is about to.
-            until_ns: When the next reading is expected, by `time.monotonic_ns`.
+            arrived_ns: When the reading arrived, by `time.monotonic_ns`.
         """
         ...
 
@@ -178,7 +178,7 @@ class Driver:
             self._began_ns = arrived_ns
         self._move_on(reading, goal)
         if self._onlooker is not None:
-            self._onlooker.show(reading, decision, arrived_ns + self.planner.control_dt_ns)
+            self._onlooker.show(reading, decision, arrived_ns)
 
     def _settle(self, reading: Reading, decision: Decision, arrived_ns: int) -> None:
         """After a command has left: what would have held it up before."""
