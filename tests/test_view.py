@@ -27,7 +27,10 @@ LINK = re.compile(r"http://127\.0\.0\.1:(\d+)/[\w-]{32}/")
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ([], "view: expected a task, run=<folder> or bundle=<folder>, got none"),
+        (
+            [],
+            "view: expected a task, run=<folder>, bundle=<folder> or replay=<file>, got none",
+        ),
         (["run=a", "bundle=b"], "view: expected run= or bundle=, got both"),
         (["walker-walk", "port=0"], "port: expected 1 to 65535, got 0"),
         (["walker-walk", "seconds=0"], "seconds: expected more than 0, got 0.0"),

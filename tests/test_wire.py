@@ -60,7 +60,8 @@ DESCRIPTION = RobotDescription(
 MESSAGES: list[Message] = [
     Hello(name="planner"), Welcome(session=2**64 - 1, description=DESCRIPTION),
     Welcome(session=1, description=replace(DESCRIPTION, mjcf_sha256=None)), Refused(reason="busy"),
-    READING, replace(READING, pose=np.zeros(0, np.float32)), PLAN, Heartbeat(), Reset(episode=3), Reset(episode=3, seed=0), Stop(reason="enough"),
+    READING, replace(READING, pose=np.zeros(0, np.float32)), PLAN, Heartbeat(),
+    Reset(episode=3), Reset(episode=3, seed=0), Stop(reason="enough"),
     EmergencyStop(reason="smoke"), Clear(), Bye(),
     Status(source="guard", values={"a": 1, "b": {"c": [1.5, "x", None, True]}}),
 ]  # fmt: skip
@@ -110,6 +111,7 @@ def floats(*values: float) -> bytes:
 
 
 GOOD = encode(PLAN, session=99, sequence=5)
+HUGE = b"\xdd\xff\xff\xff\xff"
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "truncated"),
     "half a header": (GOOD[:10], "truncated"),
@@ -137,7 +139,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "an extension": (body(GOOD, set_field(0, msgpack.ExtType(5, b"x"))), "malformed"),
     "a timestamp": (body(GOOD, set_field(0, msgpack.Timestamp(1))), "malformed"),
     "nested": (HEADER.pack(b"WMRD", VERSION, 5, 3000, 99, 5) + b"\x91" * 3000, "malformed"),
-    "a huge array": (HEADER.pack(b"WMRD", VERSION, 5, 5, 99, 5) + b"\xdd" + b"\xff" * 4, "malformed"),
+    "a huge array": (HEADER.pack(b"WMRD", VERSION, 5, 5, 99, 5) + HUGE, "malformed"),
 }  # fmt: skip
 
 

@@ -104,6 +104,7 @@ VERBS: Mapping[str, Verb] = {
             "wmrobot drive bundle=bundles/qube2",
             "wmrobot drive bundle=bundles/qube2 sim.obs_delay_ms=20 sim.loss=0.01 seconds=60",
             "wmrobot drive bundle=bundles/qube2 robot=udp://192.168.1.20:7000 seconds=30 --json",
+            "wmrobot drive bundle=bundles/qube2 view=true",
             "wmrobot drive replay=runs/drive-qube2-swingup/flight.mcap",
         ),
         has_json=True,
@@ -126,6 +127,7 @@ VERBS: Mapping[str, Verb] = {
             "wmrobot view walker-walk",
             "wmrobot view run=runs/cartpole port=9000",
             "wmrobot view bundle=bundles/qube2 open=true",
+            "wmrobot view replay=runs/drive-qube2-swingup/flight.mcap",
         ),
     ),
     "bench": Verb(

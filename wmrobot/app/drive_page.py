@@ -174,6 +174,7 @@ def _again(d: Mapping[str, Any]) -> Commands:
     if d["recording"] is not None:
         path = d["recording"]["path"]
         items.append((f"wmrobot drive replay={path}", "make the recorded plans again, compare"))
+        items.append((f"wmrobot view replay={path}", "look at the recorded drive"))
     return Commands(items=items)
 
 

@@ -14,11 +14,11 @@ from wmrobot.runtime.drive_log import DriveLog, Episode
 from wmrobot.runtime.lateness import Lateness
 
 if TYPE_CHECKING:
-    from wmrobot.app.drive_robot import Drive
+    from wmrobot.app.drive_run import Drive
 
 QUANTILES = ("p50", "p99", "p99_9", "max")
 SETTINGS = (
-    "seed", "compensate", "iterations", "margin_ms", "threads", "cpu", "fifo", "restart",
+    "seed", "compensate", "iterations", "margin_ms", "threads", "cpu", "fifo", "restart", "view",
 )  # fmt: skip
 Z = 1.96  # of a two-sided interval of 95%
 
@@ -62,6 +62,7 @@ def make_document(drive: "Drive") -> dict[str, Any]:
         "robot_status": log.statuses.get("robot"),
         "memory_mib": [[round(s, 1), round(mib, 2)] for s, mib in log.memory if mib == mib],
         "recording": drive.recording,
+        "window": drive.window,
         "remarks": drive.remarks,
     }  # fmt: skip
 

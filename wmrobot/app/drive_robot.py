@@ -3,26 +3,11 @@
 Everything that a robot's computer needs for it is in `wmrobot[drive]`: no Hydra, torch or MuJoCo.
 """
 
-import signal
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
 
-from wmrobot.app.crew import GUARD, SIMULATION, Crew
 from wmrobot.app.output import emit, output_folder
 from wmrobot.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from wmrobot.runtime.drive_log import DriveLog
-    from wmrobot.runtime.driver import Driver, Goal
-    from wmrobot.runtime.flight import Recorder
-    from wmrobot.runtime.lateness import Lateness
-    from wmrobot.runtime.stages import Stages
 
 EPISODES = 3
 MOST_FIFO, ABOVE = 89, 10
@@ -40,7 +25,8 @@ class Config:
         robot: sim starts a simulated robot in a process of its own; udp://host:port drives one that
             `wmrobot.runtime.server` serves.
         seconds: Drive for so long; null until the episodes are over.
-        episodes: Drive so many; null takes 3 in simulation, and otherwise no limit.
+        episodes: Drive so many; null takes 3 in simulation, and otherwise, or with view=true, no
+            limit.
         seed: Of the planner's noise and of the simulated robot.
         compensate: Plan for the time at which a plan takes effect, not for the one of its reading.
         iterations: At most so many a plan; null takes the bundle's.
@@ -48,7 +34,12 @@ class Config:
         lockstep: Episodes to drive first in a simulation that waits, to compare returns with.
         empty_loop_s: How long to measure this machine with an empty loop before [s].
         restart: Reset and go on after a stop for safety, instead of ending.
-        record: Write a flight recorder's file, for replay.
+        record: Write a flight recorder's file, for replay and for `wmrobot view replay=`.
+        view: Show the drive in a window in the browser. It costs the robot nothing.
+        port: Where the window listens; where that is taken, the next free port.
+        host: Address that the window listens at. Anything but 127.0.0.1 lets other machines in, who
+            then need nothing but the link to stop the robot.
+        open: Open the window's link in this machine's browser.
         out: Folder for report and recording; null takes runs/drive-<task>.
         replay: Recorded drive (flight.mcap) to plan again and compare, instead of driving.
         threads: Threads of onnxruntime.
@@ -71,6 +62,10 @@ class Config:
     empty_loop_s: float = 4.0
     restart: bool = False
     record: bool = True
+    view: bool = False
+    port: int = 8080
+    host: str = "127.0.0.1"
+    open: bool = False
     out: str | None = None
     replay: str | None = None
     threads: int = 1
@@ -91,6 +86,13 @@ class Config:
             raise ConfigError(f"threads: expected at least 1, got {self.threads}")
         if self.fifo > MOST_FIFO:
             raise ConfigError(f"fifo: expected 0 to {MOST_FIFO}, got {self.fifo}")
+        if not 0 < self.port < 65_536:
+            raise ConfigError(f"port: expected 1 to 65535, got {self.port}")
+        if self.view and self.replay is not None:
+            raise ConfigError(
+                "view: replay= here makes plans again; to look at a recorded drive: "
+                f"wmrobot view replay={self.replay}"
+            )
         if self.sim and self.robot != "sim":
             raise ConfigError("sim: expected robot=sim with it; hardware is what it is")
         find_address(self.robot)
@@ -121,8 +123,13 @@ def run(cfg: Config, *, json: bool = False) -> int:
         raise ConfigError("bundle: expected a folder, got none; wmrobot export writes one")
     import wmrobot.runtime.wire  # noqa: F401 - says at once what is not installed
     from wmrobot.app.drive_report import make_document, tell, write_page
+    from wmrobot.app.drive_run import Drive
     from wmrobot.runtime.stages import Stages
 
+    if cfg.view:
+        from wmrobot.view.window import check_extra
+
+        check_extra()
     stages = Stages.load(cfg.bundle, threads=cfg.threads)
     name = stages.description.task.rpartition("/")[2].replace(":", "-")
     out = output_folder("out", cfg.out or f"runs/drive-{name}")
@@ -138,155 +145,3 @@ def run(cfg: Config, *, json: bool = False) -> int:
             else:
                 tell(document, page)
     return EXIT_CODES.get(drive.why_over, 0)
-
-
-class Drive:
-    """One drive with all that belongs to it.
-
-    Args:
-        cfg: Settings.
-        stages: Of the planner.
-        out: Folder for what is recorded.
-    """
-
-    def __init__(self, cfg: Config, stages: "Stages", out: Path) -> None:
-        self.cfg, self.stages, self.out = cfg, stages, out
-        self.empty_loop: Lateness | None = None
-        self.lockstep: Driver | None = None
-        self.driver: Driver | None = None
-        self.recording: Mapping[str, Any] | None = None
-        self.remarks: list[str] = []
-
-    @property
-    def why_over(self) -> str:
-        """What ended the drive."""
-        return "error" if self.driver is None else self.driver.why_over or "error"
-
-    def run(self) -> None:
-        """Measure the machine, drive in lock-step, drive."""
-        from wmrobot.runtime.lateness import measure_empty_loop
-
-        if self.cfg.empty_loop_s:
-            with self._quiet():
-                control_dt = self.stages.description.control_dt
-                self.empty_loop = measure_empty_loop(control_dt, self.cfg.empty_loop_s)
-        if self.cfg.robot == "sim" and self.cfg.lockstep:
-            self._drive_in_lockstep()
-        with Crew() as crew:
-            robot = find_address(self.cfg.robot) or crew.start(
-                SIMULATION, self._simulation(lockstep=False)
-            )
-            told = {"robot": f"{robot[0]}:{robot[1]}", "bundle": self.cfg.bundle, "port": 0}
-            guard = crew.start(GUARD, {**told, "fifo": self._above, **self.cfg.guard})
-            try:
-                self._drive(guard)
-            finally:
-                crew.dismiss()
-                for module in (SIMULATION, GUARD):
-                    self.remarks += [f"{module}: {line}" for line in crew.said(module)]
-
-    @property
-    def _above(self) -> int:
-        """Priority of who watches the planner."""
-        return self.cfg.fifo + ABOVE if self.cfg.fifo else 0
-
-    def _simulation(self, *, lockstep: bool) -> dict[str, object]:
-        told: dict[str, object] = {"bundle": self.cfg.bundle, "port": 0, "lockstep": lockstep}
-        told |= {"seed": self.cfg.seed, "fifo": 0 if lockstep else self._above}
-        return {**told, **({} if lockstep else self.cfg.sim)}
-
-    def _drive_in_lockstep(self) -> None:
-        """The same episodes, in a simulation that waits: what planning alone is worth."""
-        from wmrobot.runtime.drive_log import DriveLog
-        from wmrobot.runtime.driver import Goal
-
-        with Crew() as crew:
-            address = crew.start(SIMULATION, self._simulation(lockstep=True))
-            self.lockstep = self._make_driver(address, DriveLog(), lockstep=True)
-            with until_signal(self.lockstep):
-                self.lockstep.run(Goal(episodes=self.cfg.lockstep, seed=self.cfg.seed))
-        if self.lockstep.why_over in EXIT_CODES:
-            raise KeyboardInterrupt
-
-    def _drive(self, guard: tuple[str, int]) -> None:
-        from wmrobot.app.live import Live
-        from wmrobot.runtime.drive_log import DriveLog
-        from wmrobot.runtime.flight import Recorder
-
-        log = DriveLog()
-        # these threads come first: they are to have no part in the loop's priority
-        recorder = Recorder(self.out, self._about()) if self.cfg.record else None
-        try:
-            with Live(log), self._quiet() as said:
-                self.remarks += said
-                self.driver = self._make_driver(guard, log, lockstep=False, recorder=recorder)
-                with until_signal(self.driver):
-                    self.driver.run(self._goal())
-        finally:
-            if recorder is not None:
-                recorder.close()
-                told = {"written": recorder.written, "dropped": recorder.dropped}
-                self.recording = {"path": str(recorder.path), **told}
-
-    def _quiet(self) -> AbstractContextManager[list[str]]:
-        from wmrobot.runtime.quiet import quiet
-
-        return quiet(cpu=self.cfg.cpu, priority=self.cfg.fifo)
-
-    def _make_driver(
-        self,
-        address: tuple[str, int],
-        log: "DriveLog",
-        *,
-        lockstep: bool,
-        recorder: "Recorder | None" = None,
-    ) -> "Driver":
-        from wmrobot.runtime.deadline import DeadlineConfig, DeadlinePlanner
-        from wmrobot.runtime.driver import Driver
-
-        how = DeadlineConfig(
-            compensate=self.cfg.compensate,
-            lockstep=lockstep,
-            iterations=self.cfg.iterations,
-            margin_ns=int(self.cfg.margin_ms * 1e6),
-            seed=self.cfg.seed,
-        )
-        planner = DeadlinePlanner(self.stages, how, time.monotonic_ns)
-        planner.rehearse()
-        return Driver(address, planner, log, recorder)
-
-    def _goal(self) -> "Goal":
-        from wmrobot.runtime.driver import Goal
-
-        episodes = self.cfg.episodes
-        if episodes is None and self.cfg.seconds is None and self.cfg.robot == "sim":
-            episodes = EPISODES
-        return Goal(
-            seconds=self.cfg.seconds,
-            episodes=episodes,
-            seed=self.cfg.seed,
-            restart=self.cfg.restart,
-        )
-
-    def _about(self) -> dict[str, str]:
-        from wmrobot.app.drive_replay import describe_bundle
-
-        assert self.cfg.bundle is not None
-        return {**describe_bundle(Path(self.cfg.bundle)), "task": self.stages.description.task}
-
-
-@contextmanager
-def until_signal(driver: "Driver") -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a drive in order: robot stopped, report written."""
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        driver.ask_to_end(signal.Signals(number).name)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, ask) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        sys.stderr.flush()

@@ -2,16 +2,18 @@
 
 import sys
 import threading
+from collections import deque
 from types import TracebackType
 from typing import Self
 
 from wmrobot.runtime.drive_log import DriveLog
 
 EVERY_S = 0.5
+WIDTH = 98
 
 
 class Live:
-    """Rewrites the line from a thread of its own; silent where stderr is no terminal.
+    """Rewrites the line from a thread of its own, where stderr is a terminal.
 
     Args:
         log: What to tell of.
@@ -20,12 +22,17 @@ class Live:
     def __init__(self, log: DriveLog) -> None:
         self._log = log
         self._over = threading.Event()
+        self._lines: deque[str] = deque()
+        self._is_shown = sys.stderr.isatty()
         self._thread = threading.Thread(target=self._tell, name="status", daemon=True)
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            self._thread.start()
+        self._thread.start()
         return self
+
+    def say(self, line: str) -> None:
+        """Tell something that does not pass, wherever stderr leads; does not wait for it."""
+        self._lines.append(line)
 
     def __exit__(
         self,
@@ -34,14 +41,26 @@ class Live:
         trace: TracebackType | None,
     ) -> None:
         self._over.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1.0)
+        self._thread.join(timeout=1.0)
 
     def _tell(self) -> None:
         while not self._over.wait(EVERY_S):
-            sys.stderr.write(f"\r{describe(self._log):<98.98}")
+            self._tell_lines()
+            if self._is_shown:
+                sys.stderr.write(f"\r{describe(self._log):<{WIDTH}.{WIDTH}}")
+                sys.stderr.flush()
+        self._clear()
+        self._tell_lines()
+
+    def _tell_lines(self) -> None:
+        while self._lines:
+            self._clear()
+            sys.stderr.write(self._lines.popleft() + "\n")
             sys.stderr.flush()
-        sys.stderr.write("\r" + " " * 98 + "\r")
+
+    def _clear(self) -> None:
+        if self._is_shown:
+            sys.stderr.write("\r" + " " * WIDTH + "\r")
 
 
 def describe(log: DriveLog) -> str:

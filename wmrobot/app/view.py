@@ -18,7 +18,8 @@ class Config:
         run: Run, checkpoint or controller that drives instead; newer checkpoints of a run are
             taken as they come.
         bundle: Exported planner that drives instead.
-        replay: Recorded rollout to begin with.
+        replay: Recorded rollout to begin with. A recorded drive (flight.mcap) is shown alone, and
+            so is a rollout where no task, run or bundle is named.
         agent: Who drives at first: trained (the planner), prior, zero or shuffled.
         seed: Of the environment and of the planner's noise.
         port: Where the window listens; where that is taken, the next free port.
@@ -46,8 +47,11 @@ class Config:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.task is None and self.run is None and self.bundle is None:
-            raise ConfigError("view: expected a task, run=<folder> or bundle=<folder>, got none")
+        named = (self.task, self.run, self.bundle, self.replay)
+        if all(name is None for name in named):
+            raise ConfigError(
+                "view: expected a task, run=<folder>, bundle=<folder> or replay=<file>, got none"
+            )
         if self.run is not None and self.bundle is not None:
             raise ConfigError("view: expected run= or bundle=, got both")
         if self.bundle is not None and self.agent != "trained":
@@ -65,6 +69,11 @@ def run(cfg: Config, *, json: bool = False) -> int:
     from wmrobot.view.window import Window
 
     with Window(host=cfg.host, port=cfg.port) as window:
+        if cfg.replay is not None:
+            from wmrobot.app.view_replay import show_recording, stands_alone
+
+            if stands_alone(cfg):
+                return show_recording(cfg, window)
         from wmrobot.app.view_drive import drive
 
         return drive(cfg, window)

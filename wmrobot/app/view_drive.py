@@ -1,11 +1,11 @@
 """Wires the window of `wmrobot view`: who drives, what, and where it is shown."""
 
 import time
-import webbrowser
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from wmrobot.app.announce import announce
 from wmrobot.app.controllers import Card, checkpoint_folders, find_controller, read_controller
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.app.evaluate import check_card
@@ -16,7 +16,6 @@ from wmrobot.core.clock import SystemClock
 from wmrobot.core.errors import CheckpointError, ConfigError
 from wmrobot.core.random import make_generator
 from wmrobot.core.seeds import derive_seed
-from wmrobot.core.spec import TaskSpec
 from wmrobot.envs.vector import VectorEnv
 from wmrobot.plan.config import PlannerConfig
 from wmrobot.view.controls import Control
@@ -35,7 +34,7 @@ from wmrobot.view.recording import recordings
 from wmrobot.view.rig import Rig
 from wmrobot.view.states import learn_decoder
 from wmrobot.view.tape import Tape
-from wmrobot.view.window import LOOPBACK, Window
+from wmrobot.view.window import Window
 
 LOOK_EVERY = 2.0  # [s] between two looks for a newer checkpoint
 
@@ -75,8 +74,8 @@ def _drive(
     spec = rig.spec
     out = Path(cfg.out or f"runs/view-{_plain(spec.name)}").expanduser()
     controls = make_controls(cfg, rig, card.planner if card else None, out)
-    link = window.open(make_layout(rig, controls, card))
-    _greet(cfg, window, link, spec)
+    window.open(make_layout(rig, controls, card))
+    announce(window, spec.name, open_it=cfg.open)
     tape = None
     if rig.has_scene:
         film = partial(begin_film, options=card.env_options() if card else {})
@@ -84,7 +83,8 @@ def _drive(
     driver = Driver(mind, rig, window, controls, tape)
     driver.tell(**facts)
     if cfg.replay is not None:
-        assert tape is not None
+        if tape is None:
+            raise ConfigError(f"replay: {spec.name} has no MuJoCo scene to play a rollout in")
         tape.load(Path(cfg.replay).expanduser())
     until = None if cfg.seconds is None else time.monotonic() + cfg.seconds
     keep_on = lambda: window.is_open and (until is None or time.monotonic() < until)  # noqa: E731
@@ -184,19 +184,6 @@ def make_layout(rig: Rig, controls: tuple[Control, ...], card: Card | None) -> L
         follows=rig.travels(),
         notes=notes,
     )
-
-
-def _greet(cfg: Config, window: Window, link: str, spec: TaskSpec) -> None:
-    """Say where the window is."""
-    if window.port != cfg.port:
-        print(f"port {cfg.port} is in use: took {window.port}")
-    if cfg.host != LOOPBACK:
-        print(f"listening at {cfg.host}: whoever has the link can steer")
-    print(f"{spec.name} in a window: {link}", flush=True)
-    print("ctrl-c ends it; from another machine: "
-          f"ssh -L {window.port}:127.0.0.1:{window.port} <this machine>", flush=True)  # fmt: skip
-    if cfg.open:
-        webbrowser.open(link)
 
 
 def make_env(name: str, options: dict[str, Any], seed: int) -> VectorEnv:

@@ -6,9 +6,8 @@ import numpy as np
 import viser
 from viser import uplot
 
-from wmrobot.view.layout import Chart, Layout
+from wmrobot.view.layout import KEPT, Chart, Layout
 
-KEPT = 1000  # points of a curve
 COLOURS = ("#1f77b4", "#ff7a00", "#2ca02c", "#9467bd", "#d62728", "#17becf", "#8c564b", "#7f7f7f")
 
 
@@ -56,7 +55,7 @@ class Curves:
         for chart in self._charts:
             if self._x[chart.title]:
                 columns = [self._x[chart.title], *self._y[chart.title].values()]
-                self._handles[chart.title].data = tuple(np.array(c) for c in columns)
+                self._handles[chart.title].data = drawable(np.array(columns))
 
 
 class PlanChart:
@@ -96,24 +95,48 @@ class PlanChart:
         """Take what was executed."""
         self._past.append(action)
 
-    def show(self, mean: np.ndarray, std: np.ndarray) -> None:
-        """Send a plan (H,) and its spread (H,)."""
+    def show(self, mean: np.ndarray, std: np.ndarray, gap: int = 0) -> None:
+        """Send a plan (H,) and its spread (H,), `gap` decisions after what was executed last."""
         past, horizon = list(self._past), len(mean)
-        x = np.arange(-len(past), horizon, dtype=np.float64)
-        gap, blank = np.full(len(past), np.nan), np.full(horizon, np.nan)
+        x = np.concatenate([np.arange(-len(past), 0.0), np.arange(gap, gap + horizon)])
+        unplanned, blank = np.full(len(past), np.nan), np.full(horizon, np.nan)
         self._handle.data = (
             x,
             np.concatenate([past, blank]),
-            np.concatenate([gap, mean]),
+            np.concatenate([unplanned, mean]),
             # No spread before now; a gap would be bridged by the band.
             np.concatenate([past, np.clip(mean + std, -1, 1)]),
             np.concatenate([past, np.clip(mean - std, -1, 1)]),
         )
 
 
+def drawable(columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Columns (1 + C, K) of a chart as uPlot can draw them: it finds no range where one begins NaN.
+
+    Points before anything is known are left out. A curve that begins later is led to from its own
+    first value, and one that never does is a single point, which makes no line.
+    """
+    known = np.isfinite(columns[1:])
+    if not known.any():
+        return tuple(columns)
+    columns = columns[:, known.any(axis=0).argmax() :].copy()
+    some = columns[1:][np.isfinite(columns[1:])][0]
+    for curve in columns[1:]:
+        if not np.isfinite(curve[0]):
+            finite = curve[np.isfinite(curve)]
+            curve[0] = finite[0] if len(finite) else some
+    return tuple(columns)
+
+
 def _make_chart(server: viser.ViserServer, chart: Chart) -> viser.GuiUplotHandle:
     lines: list[uplot.Series] = [
-        {"label": name, "stroke": COLOURS[i % len(COLOURS)], "width": 2, "spanGaps": True}
+        {
+            "label": name,
+            "stroke": COLOURS[i % len(COLOURS)],
+            "width": 2,
+            "spanGaps": True,
+            "points": {"show": False},
+        }
         for i, name in enumerate(chart.series)
     ]
     return server.gui.add_uplot(

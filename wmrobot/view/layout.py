@@ -8,8 +8,10 @@ A message is what `packet` carries. Every part is optional; a window shows what 
 | `scene` | number of the model file that `qpos` belongs to |
 | `qpos` | (nq,) joint positions; `mocap_pos` (M, 3), `mocap_quat` (M, 4) |
 | `series` | newest value of each curve by its name |
-| `action`, `plan_mean`, `plan_std` | (A,) executed, (H, A) planned, (H, A) its spread |
-| `stages_ms` | time of each stage of planning |
+| `curve_names`, `curve_rows` | C names, and (K, 1 + C) times and values: K points at once |
+| `action`, `plan_mean`, `plan_std` | (A,) or (K, A) executed, (H, A) planned, (H, A) its spread |
+| `plan_gap` | decisions between what was executed and the first planned; 0 if not told |
+| `stages_ms`, `deadline_ms` | time of each stage of planning, and what there was of it |
 | `imagined_qpos` | (E, L + 1, nq) decoded imagination, the mean first |
 | `imagined_qvel` | (E, L + 1, nv) its velocities |
 | `imagined_start`, `imagined_from` | (nq,) and the decision that it starts from |
@@ -18,6 +20,7 @@ A message is what `packet` carries. Every part is optional; a window shows what 
 | `camera` | (height, width, 3) uint8, what the encoder sees |
 | `values`, `choices` | present value of every control; words that one offers by its name |
 | `ladder`, `guard` | state of the miss ladder and of the guard, where a deadline loop drives |
+| `rungs` | rung of every tick since the last message, oldest first |
 | `facts` | lines of text by name |
 | `say` | a line for the log |
 | `episode` | name of a recording beside the model files, to be shown again and again |
@@ -29,6 +32,8 @@ from dataclasses import dataclass, field
 from wmrobot.view.controls import Control
 
 STAGES = ("encode", "prior", "search", "transport")
+KEPT = 1000
+"""Points of a curve that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,8 @@ class Layout:
         charts: Diagrams over time.
         action_names: Name of each actuator.
         control_dt: Time between two decisions [s].
+        frame_dt: Time between two states of the robot [s]; 0 where they come with decisions.
+        stages: Of planning, in the order of the bar.
         discount: Weight of the next decision's value.
         has_scene: Whether there is a MuJoCo scene; else there are curves only.
         has_camera: Whether the encoder sees pictures.
@@ -68,6 +75,8 @@ class Layout:
     charts: tuple[Chart, ...] = ()
     action_names: tuple[str, ...] = ()
     control_dt: float = 0.05
+    frame_dt: float = 0.0
+    stages: tuple[str, ...] = STAGES
     discount: float = 0.99
     has_scene: bool = True
     has_camera: bool = False

@@ -25,6 +25,9 @@ class Mailbox:
     Args:
         path: The file that both map. Where it lies in memory (`/dev/shm`), no disk is written to.
         create: Make it; its writer does.
+
+    Raises:
+        OSError: There is no room for it.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
@@ -33,7 +36,7 @@ class Mailbox:
         descriptor = os.open(path, flags, 0o600)
         try:
             if create:
-                os.ftruncate(descriptor, size)  # pages are taken when they are first written
+                _reserve(descriptor, size, path)
             self._memory = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
@@ -90,3 +93,11 @@ class Mailbox:
     @staticmethod
     def _start(number: int) -> int:
         return _START + number % SLOTS * SLOT_BYTES
+
+
+def _reserve(descriptor: int, size: int, path: Path) -> None:
+    """Take all pages now: a page that is not to be had later would kill the loop that writes."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None

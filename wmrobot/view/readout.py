@@ -3,13 +3,19 @@
 from collections import deque
 from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 import viser
 
-from wmrobot.view.layout import STAGES
+from wmrobot.view.layout import Layout
+from wmrobot.view.rungs import Rungs
 
-COLOURS = {"encode": "#1f77b4", "prior": "#2ca02c", "search": "#ff7a00", "transport": "#9467bd"}
+COLOURS = {
+    "encode": "#1f77b4", "roll forward": "#17becf", "prior": "#2ca02c", "search": "#ff7a00",
+    "transport": "#9467bd",
+}  # fmt: skip
 LOG_LINES = 6
+NEW = 0.05  # share of the newest decision in the mean that is shown
 
 
 class Readout:
@@ -17,25 +23,41 @@ class Readout:
 
     Args:
         server: Whose page it is on.
-        deadline_ms: When the next decision is due [ms].
+        layout: Its stages of planning, and when the next decision is due where nobody tells.
     """
 
-    def __init__(self, server: viser.ViserServer, deadline_ms: float) -> None:
-        self._deadline = deadline_ms
+    def __init__(self, server: viser.ViserServer, layout: Layout) -> None:
+        self._names, self._deadline = layout.stages, layout.control_dt * 1e3
+        self._rungs = Rungs()
         self._box = server.gui.add_html("")
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._stages: dict[str, float] = {}
         self._facts: dict[str, str] = {}
 
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Take what a message tells in words, bars and rungs; see `layout`."""
+        if message.get("cut"):
+            self._stages.clear()
+            self._rungs.clear()
+        facts = {part: str(message[part]) for part in ("ladder", "guard") if part in message}
+        self.add_facts({**facts, **message.get("facts", {})})
+        if "stages_ms" in message:
+            self.add_stages(message["stages_ms"], message.get("deadline_ms"))
+        self._rungs.add(message.get("rungs", ()))
+        if "say" in message:
+            self.say(message["say"])
+
     def say(self, line: str) -> None:
         """Add a line to the log."""
         self._log.append(line)
 
-    def add_stages(self, stages_ms: Mapping[str, float]) -> None:
-        """Take one decision's times; the bar shows a mean over about twenty."""
-        for name in STAGES:
+    def add_stages(self, stages_ms: Mapping[str, float], deadline_ms: float | None = None) -> None:
+        """Take one decision's times [ms]; the bar shows a mean over about twenty."""
+        for name in self._names:
             new = float(stages_ms.get(name, 0.0))
-            self._stages[name] = self._stages.get(name, new) * 0.95 + 0.05 * new
+            self._stages[name] = self._stages.get(name, new) * (1 - NEW) + NEW * new
+        if deadline_ms is not None:
+            self._deadline += NEW * (deadline_ms - self._deadline)
 
     def add_facts(self, facts: Mapping[str, str]) -> None:
         """Take newest lines by name; an empty one is not shown."""
@@ -46,6 +68,7 @@ class Readout:
         self._box.content = (
             '<div style="font:13px system-ui,sans-serif;padding:0 .75em .5em">'
             + self._bar()
+            + self._rungs.html()
             + _table(self._facts)
             + _lines(self._log)
             + "</div>"
@@ -59,12 +82,12 @@ class Readout:
         parts = "".join(
             f'<div title="{name} {self._stages[name]:.2f} ms" style="width:'
             f'{100 * self._stages[name] / full:.2f}%;background:{COLOURS[name]}"></div>'
-            for name in STAGES
+            for name in self._names
         )
         mark = 100 * self._deadline / full
         legend = " ".join(
             f'<span style="color:{COLOURS[name]}">&#9632;</span> {name} {self._stages[name]:.1f}'
-            for name in STAGES
+            for name in self._names
         )
         return (
             f"<div>planning {total:.1f} ms of {self._deadline:.0f} ms</div>"

@@ -26,18 +26,34 @@ class Recording:
     Attributes:
         task: What was driven.
         control_dt: Time between two decisions [s].
-        arrays: (T, ...) by name: `qpos` in any case; `qvel`, `mocap_pos`, `mocap_quat`, `action`,
-            and curves (T,) by their names.
+        arrays: (T, ...) by name: `qpos`, `qvel`, `mocap_pos`, `mocap_quat`, `action`, curves (T,)
+            by their names, and where decisions are not evenly spaced their `time` [s]. Of a drive
+            with deadlines also `plan_mean`, `plan_std`, `plan_gap`, `stages_ms` and `episode`.
         states: T words by name, for instance of a miss ladder or a guard.
+        action_names: Name of each actuator; empty where nobody has told.
+        stages: Names of the columns of `stages_ms`.
     """
 
     task: str
     control_dt: float
     arrays: Mapping[str, np.ndarray]
     states: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    action_names: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.arrays["qpos"])
+        return len(next(iter(self.arrays.values())))
+
+    @property
+    def times(self) -> np.ndarray:
+        """(T,) of each decision since the first [s]."""
+        even = np.arange(len(self)) * self.control_dt
+        return self.arrays.get("time", even)
+
+    @property
+    def seconds(self) -> float:
+        """How long it is [s]."""
+        return float(self.times[-1]) + self.control_dt
 
     @property
     def curves(self) -> dict[str, np.ndarray]:

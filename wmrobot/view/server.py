@@ -9,7 +9,6 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,7 +19,7 @@ import viser
 
 from wmrobot.core.errors import MissingExtraError
 from wmrobot.view.controls import Value, from_query, to_query
-from wmrobot.view.curves import Curves, PlanChart
+from wmrobot.view.diagrams import Diagrams
 from wmrobot.view.gate import Gate
 from wmrobot.view.layout import Layout
 from wmrobot.view.mailbox import Mailbox
@@ -33,10 +32,7 @@ from wmrobot.view.stage import Stage
 DRAW_EVERY = 1 / 45  # [s]
 CHART_EVERY = 0.25  # [s]
 PATIENCE = 4.0  # [s] without a message after which the loop counts as silent
-MOST_ACTUATOR_CHARTS = 6
-LEFT_WIDTH = 330  # [pixels]
 NICENESS = 10  # the control loop goes first
-RETURN_STEPS = 20  # rewards that were really earned, in the return that a plan is compared with
 
 
 def serve(folder: str, pipe: Connection, address: tuple[str, int]) -> None:
@@ -104,7 +100,6 @@ class Page:
         self._heard = time.monotonic()
         self._told: tuple[int, int] = (0, 0)
         self._values: dict[str, Value] = {}
-        self._past: deque[tuple[float, float | None]] = deque(maxlen=RETURN_STEPS + 1)
         self._arrivals: deque[dict[str, str]] = deque(maxlen=8)
         names = frozenset({host, "localhost", "127.0.0.1", "::1"})
         self._gate = Gate(names, self._state, self._arrivals.append)
@@ -125,7 +120,7 @@ class Page:
         gui.main_panel.dock_right()
         for note in layout.notes:
             gui.add_markdown(f"**{note}**")
-        self._readout = Readout(self._server, layout.control_dt * 1e3)
+        self._readout = Readout(self._server, layout)
         self._panel = Panel(self._server, layout.controls, self._send, self._refuse)
         groups = dict.fromkeys(control.group for control in layout.controls)
         tabs = gui.add_tab_group() if groups else None
@@ -133,23 +128,8 @@ class Page:
             assert tabs is not None
             with tabs.add_tab(group):
                 self._panel.add_group(group)
-        left = gui.add_panel()
-        left.dock_left()
-        left.set_width(LEFT_WIDTH)
-        with left.add_tab("Curves"):
-            self._curves = Curves(self._server, layout)
+        self._diagrams = Diagrams(self._server, layout)
         self._player: Player | None = None
-        self._plans: list[PlanChart] = []
-        self._plan: tuple[np.ndarray, np.ndarray] | None = None
-        if layout.action_names:
-            with left.add_tab("Plan"):
-                for name in layout.action_names[:MOST_ACTUATOR_CHARTS]:
-                    self._plans.append(PlanChart(self._server, name))
-        self._camera = None
-        if layout.has_camera:
-            with left.add_tab("Camera"):
-                blank = np.zeros((64, 64, 3), np.uint8)
-                self._camera = gui.add_image(blank, label="what the encoder sees", format="png")
         self._stage = Stage(self._server, self._folder, layout, self._pull)
 
     def run(self) -> None:
@@ -190,22 +170,8 @@ class Page:
     def _take(self, message: dict[str, Any], now: float) -> None:
         """One message's figures."""
         self._heard = now
-        if message.get("cut"):
-            self._curves.clear()
-            self._past.clear()
-            for plan in self._plans:
-                plan.clear()
         self._stage.take(message, now)
-        if "series" in message:
-            self._curves.add(float(message.get("time", 0.0)), message["series"])
-            self._compare_return(message["series"])
-        if "action" in message:
-            for plan, action in zip(self._plans, message["action"].tolist(), strict=False):
-                plan.add(action)
-        if "plan_mean" in message:
-            self._plan = message["plan_mean"], message["plan_std"]
-        if "camera" in message and self._camera is not None:
-            self._camera.image = _enlarge(message["camera"])
+        self._diagrams.take(message)
         if "values" in message:
             self._values.update(message["values"])
             self._panel.show(message["values"])
@@ -213,36 +179,11 @@ class Page:
             self._player = Player(self._folder / message["episode"])
         for name, choices in message.get("choices", {}).items():
             self._panel.set_choices(name, tuple(choices))
-        facts = dict(message.get("facts", {}))
-        for part in ("ladder", "guard"):
-            if part in message:
-                facts[part] = str(message[part])
-        self._readout.add_facts(facts)
-        if "stages_ms" in message:
-            self._readout.add_stages(message["stages_ms"])
-        if "say" in message:
-            self._readout.say(message["say"])
-
-    def _compare_return(self, series: Mapping[str, float | None]) -> None:
-        """What a plan expected some decisions ago, beside what was then earned."""
-        reward, value = series.get("reward"), series.get("expected return")
-        if reward is None:
-            return
-        self._past.append((reward, value))
-        newest = self._past[-1][1]
-        if len(self._past) <= RETURN_STEPS or newest is None:
-            return
-        earned = sum(self._layout.discount**k * r for k, (r, _) in enumerate(list(self._past)[:-1]))
-        earned += self._layout.discount**RETURN_STEPS * newest
-        self._curves.amend("earned return", RETURN_STEPS, earned)
+        self._readout.take(message)
 
     def _show(self) -> None:
         """What need not be shown as often as the robot."""
-        self._curves.show()
-        if self._plan is not None:
-            mean, std = (part.astype(float) for part in self._plan)
-            for index, chart in enumerate(self._plans):
-                chart.show(mean[:, index], std[:, index])
+        self._diagrams.show()
         counts = (self._gate.rubbish, self._gate.turned_away)
         refused = f"{counts[0]} messages dropped, {counts[1]} requests turned away"
         clients = len(self._server.get_clients())
@@ -286,9 +227,3 @@ class Page:
             self._pipe.send_bytes(json.dumps(["pull", [body, *force.tolist()]]).encode())
         except OSError:
             return
-
-
-def _enlarge(picture: np.ndarray) -> np.ndarray:
-    """A small picture with every pixel four times as wide."""
-    factor = max(1, 256 // max(picture.shape[0], 1))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)

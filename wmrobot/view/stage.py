@@ -99,7 +99,7 @@ class Stage:
         follows = self._layout.follows if self._scene is None else self._scene.follows
         self._scene = Scene(self._server, model, follows=follows)
         self._scene.on_pull(self._pull)
-        self._motion = Motion(model, self._layout.control_dt)
+        self._motion = Motion(model, self._layout.frame_dt or self._layout.control_dt)
         self._imagination = self._imagined = None
         self._number = number
 

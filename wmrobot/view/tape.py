@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from wmrobot.core.errors import ConfigError, DataError
 from wmrobot.view.controls import Value
 from wmrobot.view.driving import NOTHING
+from wmrobot.view.playback import Playback
 from wmrobot.view.recording import SUFFIX, Recorder, Recording, recordings
 
 FRAME = 1 / 30  # [s] between two pictures of a recording
@@ -48,8 +49,7 @@ class Tape:
         self._folder, self._task, self._dt = folder, task, control_dt
         self._scene, self._film = scene, film
         self._recorder: Recorder | None = None
-        self._playing: Recording | None = None
-        self._position, self._last, self._index = 0.0, 0.0, 0
+        self._playing: Playback | None = None
         self._names: tuple[str, ...] = (NOTHING, *recordings(folder))
 
     @property
@@ -82,40 +82,13 @@ class Tape:
                 deck.say(self._film(list(known.values())[-1]))
             case "recording":
                 self._choose(str(value), deck)
-            case "position":
-                self._position = float(value)
+            case "position" if self._playing is not None:
+                self._playing.position = float(value)
 
     def play(self, values: dict[str, Value], now: float) -> dict[str, Any]:
         """What to show now of the recording that is playing."""
         assert self._playing is not None
-        length = len(self._playing) * self._playing.control_dt
-        if values["play"]:
-            self._position += min(now - self._last, 0.5)
-        self._last = now
-        if self._position >= length:
-            self._position = 0.0
-        values["position"] = round(min(self._position, length), 2)
-        index = min(int(self._position / self._playing.control_dt), len(self._playing) - 1)
-        message = self._message(self._playing, index)
-        message["cut"] = index < self._index  # wound back: curves begin anew
-        self._index = index
-        return message
-
-    def _message(self, playing: Recording, index: int) -> dict[str, Any]:
-        message: dict[str, Any] = {
-            "tick": index,
-            "time": index * playing.control_dt,
-            "scene": self._scene(),
-            "series": {name: float(curve[index]) for name, curve in playing.curves.items()},
-            "facts": {"playing": f"{self._position:.2f} s of "
-                      f"{len(playing) * playing.control_dt:.2f} s"},
-        }  # fmt: skip
-        for name in ("qpos", "mocap_pos", "mocap_quat", "action"):
-            if name in playing.arrays:
-                message[name] = playing.arrays[name][index]
-        for name, words in playing.states.items():
-            message[name] = words[index]
-        return message
+        return self._playing.play(values, now)
 
     def _record(self, on: bool, deck: Deck) -> None:
         if on:
@@ -155,4 +128,4 @@ class Tape:
             raise DataError(
                 f"{path}: expected a recording of {self._task}, got one of {playing.task}"
             )
-        self._playing, self._position = playing, 0.0
+        self._playing = Playback(playing, self._scene)

@@ -37,6 +37,7 @@ class Window:
 
     Raises:
         MissingExtraError: A package of `[view]` is not installed.
+        OSError: There is no room in memory for what it is told.
     """
 
     def __init__(self, *, host: str = LOOPBACK, port: int = 8080) -> None:
@@ -47,7 +48,11 @@ class Window:
         self.folder = Path(
             tempfile.mkdtemp(prefix="wmrobot-view-", dir=shared if shared.is_dir() else None)
         )
-        self._mailbox = Mailbox(self.folder / "mailbox", create=True)
+        try:
+            self._mailbox = Mailbox(self.folder / "mailbox", create=True)
+        except OSError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         self._num_models = 0
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()

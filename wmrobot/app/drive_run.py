@@ -1,0 +1,191 @@
+"""A drive with all that belongs to it: processes, loop, recorder, window."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from wmrobot.app.crew import GUARD, SIMULATION, Crew
+from wmrobot.app.drive_replay import describe_bundle
+from wmrobot.app.drive_robot import ABOVE, EPISODES, EXIT_CODES, Config, find_address
+from wmrobot.app.drive_window import discount_of, open_window
+from wmrobot.app.live import Live
+from wmrobot.runtime.deadline import DeadlineConfig, DeadlinePlanner
+from wmrobot.runtime.drive_log import DriveLog
+from wmrobot.runtime.driver import Driver, Goal, Onlooker
+from wmrobot.runtime.flight import Recorder
+from wmrobot.runtime.lateness import Lateness, measure_empty_loop
+from wmrobot.runtime.quiet import quiet
+from wmrobot.runtime.stages import Stages
+
+
+class Drive:
+    """One drive with all that belongs to it.
+
+    Args:
+        cfg: Settings.
+        stages: Of the planner.
+        out: Folder for what is recorded.
+    """
+
+    def __init__(self, cfg: Config, stages: Stages, out: Path) -> None:
+        self.cfg, self.stages, self.out = cfg, stages, out
+        self.empty_loop: Lateness | None = None
+        self.lockstep: Driver | None = None
+        self.driver: Driver | None = None
+        self.recording: Mapping[str, Any] | None = None
+        self.window: Mapping[str, Any] | None = None
+        self.remarks: list[str] = []
+
+    @property
+    def why_over(self) -> str:
+        """What ended the drive."""
+        return "error" if self.driver is None else self.driver.why_over or "error"
+
+    def run(self) -> None:
+        """Measure the machine, drive in lock-step, drive."""
+        if self.cfg.empty_loop_s:
+            with self._quiet():
+                control_dt = self.stages.description.control_dt
+                self.empty_loop = measure_empty_loop(control_dt, self.cfg.empty_loop_s)
+        if self.cfg.robot == "sim" and self.cfg.lockstep:
+            self._drive_in_lockstep()
+        with Crew() as crew:
+            robot = find_address(self.cfg.robot) or crew.start(
+                SIMULATION, self._simulation(lockstep=False)
+            )
+            told = {"robot": f"{robot[0]}:{robot[1]}", "bundle": self.cfg.bundle, "port": 0}
+            guard = crew.start(GUARD, {**told, "fifo": self._above, **self.cfg.guard})
+            try:
+                self._drive(guard)
+            finally:
+                crew.dismiss()
+                for module in (SIMULATION, GUARD):
+                    self.remarks += [f"{module}: {line}" for line in crew.said(module)]
+
+    @property
+    def _above(self) -> int:
+        """Priority of who watches the planner."""
+        return self.cfg.fifo + ABOVE if self.cfg.fifo else 0
+
+    def _simulation(self, *, lockstep: bool) -> dict[str, object]:
+        told: dict[str, object] = {"bundle": self.cfg.bundle, "port": 0, "lockstep": lockstep}
+        told |= {"seed": self.cfg.seed, "fifo": 0 if lockstep else self._above}
+        return {**told, **({} if lockstep else self.cfg.sim)}
+
+    def _drive_in_lockstep(self) -> None:
+        """The same episodes, in a simulation that waits: what planning alone is worth."""
+        with Crew() as crew:
+            address = crew.start(SIMULATION, self._simulation(lockstep=True))
+            self.lockstep = self._make_driver(address, DriveLog(), lockstep=True)
+            with until_signal(self.lockstep):
+                self.lockstep.run(Goal(episodes=self.cfg.lockstep, seed=self.cfg.seed))
+        if self.lockstep.why_over in EXIT_CODES:
+            raise KeyboardInterrupt
+
+    def _drive(self, guard: tuple[str, int]) -> None:
+        log, description = DriveLog(), self.stages.description
+        with open_window(self.cfg, description, log) as window:
+            # these threads come first: they are to have no part in the loop's priority
+            recorder = Recorder(self.out, self._about()) if self.cfg.record else None
+            try:
+                with Live(log) as live, self._quiet() as said:
+                    self.remarks += said
+                    show = None if window is None else window.show
+                    self.driver = self._make_driver(guard, log, recorder=recorder, onlooker=show)
+                    if window is not None:
+                        window.begin(self.driver, self._say_to(live))
+                    with until_signal(self.driver):
+                        self.driver.run(self._goal())
+            finally:
+                if recorder is not None:
+                    recorder.close(self._ending(log))
+                    told = {"written": recorder.written, "dropped": recorder.dropped}
+                    self.recording = {"path": str(recorder.path), **told}
+                if window is not None:
+                    window.show.end(self.why_over)
+                    self.window = window.summary()
+
+    def _say_to(self, live: Live) -> Callable[[str], None]:
+        """Tell the person at the terminal now, and once more in the report."""
+
+        def say(line: str) -> None:
+            self.remarks.append(line)
+            live.say(line)
+
+        return say
+
+    def _quiet(self) -> AbstractContextManager[list[str]]:
+        return quiet(cpu=self.cfg.cpu, priority=self.cfg.fifo)
+
+    def _make_driver(
+        self,
+        address: tuple[str, int],
+        log: DriveLog,
+        *,
+        lockstep: bool = False,
+        recorder: Recorder | None = None,
+        onlooker: Onlooker | None = None,
+    ) -> Driver:
+        how = DeadlineConfig(
+            compensate=self.cfg.compensate,
+            lockstep=lockstep,
+            iterations=self.cfg.iterations,
+            margin_ns=int(self.cfg.margin_ms * 1e6),
+            seed=self.cfg.seed,
+        )
+        planner = DeadlinePlanner(self.stages, how, time.monotonic_ns)
+        planner.rehearse()
+        return Driver(address, planner, log, recorder, onlooker)
+
+    def _goal(self) -> Goal:
+        episodes = self.cfg.episodes
+        is_endless = self.cfg.seconds is not None or self.cfg.robot != "sim" or self.cfg.view
+        if episodes is None and not is_endless:
+            episodes = EPISODES
+        return Goal(
+            seconds=self.cfg.seconds,
+            episodes=episodes,
+            seed=self.cfg.seed,
+            restart=self.cfg.restart,
+        )
+
+    def _about(self) -> dict[str, str]:
+        assert self.cfg.bundle is not None
+        told = self.stages.description
+        return {
+            **describe_bundle(Path(self.cfg.bundle)),
+            "task": told.task,
+            "robot": self.cfg.robot,
+            "control_dt": repr(told.control_dt),
+            "actuators": json.dumps([term.name for term in told.actions]),
+            "discount": repr(discount_of(told)),
+            "mjcf_sha256": str(told.document.get("mjcf_sha256") or ""),
+        }
+
+    def _ending(self, log: DriveLog) -> dict[str, str]:
+        """What a recording remembers of its end."""
+        state, reason = log.guard
+        return {"over": self.why_over, "guard_at_end": state, "guard_reason_at_end": reason}
+
+
+@contextmanager
+def until_signal(driver: "Driver") -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a drive in order: robot stopped, report written."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        driver.ask_to_end(signal.Signals(number).name)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.stderr.flush()
