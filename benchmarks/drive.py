@@ -1,7 +1,7 @@
 """Real time, delay and memory of `wmrobot drive`: `python benchmarks/drive.py <case> <bundle> ...`.
 
 Cases: `realtime` (10 minutes a bundle), `delay` (0, 20, 40 and 60 ms added, compensated and not).
-Words with a `=` are settings of `wmrobot drive`, the same for all: `... delay bundles/qube2 fifo=0`.
+Words with a `=` are settings of `wmrobot drive`, the same for all: `delay bundles/qube2 fifo=0`.
 Prints one JSON document, and the table on stderr. Run it on an idle machine.
 """
 
