@@ -135,6 +135,53 @@ def test_snapshots_are_exchanged(name: str, source: int) -> None:
             assert as_bytes(play(env, 5, seed=1)) == expected
 
 
+def test_rows_whose_episodes_end_at_different_times() -> None:
+    with pair("reacher-easy") as (ours, theirs):
+        ours.reset()
+        theirs.reset()
+        play(theirs, 2)
+        early = theirs.snapshot()
+        play(theirs, 4)
+        mixed = theirs.snapshot()
+        mixed["rows"]["1"] = early["rows"]["1"]
+        mixed["obs"]["state"][1] = early["obs"]["state"][1]
+        assert_same(ours.restore(mixed), theirs.restore(mixed))
+        steps = check_equal(ours, theirs, actions_of(ours, 500))
+        ends = [np.flatnonzero([step.truncated[row] for step in steps]) for row in range(3)]
+        assert [end.tolist() for end in ends] == [[493], [497], [493]]
+
+
+@pytest.mark.parametrize("name", ["reacher-easy", "quadruped-walk"])
+def test_bare_physics_goes_through_the_same_states(name: str) -> None:
+    with VectorEnv(name, 2, seed=1, batched=True) as env:
+        assert env.bare_physics() is None
+        env.reset()
+        bare = env.bare_physics()
+        assert bare is not None
+        followed = []
+        for action in np.tile(actions_of(env, 4), (126, 1, 1)):
+            followed.append(bare.follow())
+            bare.take(action)
+            bare.step()
+            env.step(action)
+        assert np.flatnonzero(~np.array(followed)).tolist() == [0, 500]  # the second episode
+
+
+def test_what_is_not_finite_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with VectorEnv("cheetah-run", 2, seed=1, batched=True) as env:
+        env.reset()
+        port = env._here._port  # type: ignore[union-attr]
+        seen = port.observe()[0].copy()
+        monkeypatch.setattr(port, "observe", lambda: (seen,))
+        seen[1, 3] = 1e25  # too large to square in float32, and no mistake
+        assert env.step(np.zeros((2, 6), np.float32)).obs["state"][1, 3] == np.float32(1e25)
+        seen[1, 3] = 1e39
+        with pytest.raises(
+            ObservationError, match=r"^cheetah-run: observation 'position\[3\]': ex"
+        ):
+            env.step(np.zeros((2, 6), np.float32))
+
+
 def test_rows_are_independent() -> None:
     with VectorEnv("walker-run", 3, seed=1, batched=True) as env:
         env.reset()

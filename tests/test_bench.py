@@ -1,7 +1,7 @@
 """`wmrobot bench`: counts that torch confirms, percentiles that are right, one document."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from wmrobot.app import bench_report, bench_timing
 from wmrobot.app.bench import Config
 from wmrobot.app.bench_flops import necessary_plan_flops, plan_flops, row_cost, update_flops
 from wmrobot.app.bench_report import busy_warning
-from wmrobot.app.bench_timing import Case, measure, summarise
+from wmrobot.app.bench_timing import Case, measure, measure_in_turns, summarise
 from wmrobot.app.cli import main
 from wmrobot.core.config import build
 from wmrobot.core.random import make_generator
@@ -173,6 +173,26 @@ def test_only_the_call_is_timed_and_its_inputs_are_fresh(clock: Clock) -> None:
     assert timing.min_ms == timing.p50_ms == timing.p99_ms == 250
 
 
+def test_calls_take_turns_on_the_same_inputs(clock: Clock) -> None:
+    order: list[tuple[str, object]] = []
+
+    def call(name: str, seconds: float) -> Callable[[object], None]:
+        def act(inputs: object) -> None:
+            clock.now += seconds
+            order.append((name, inputs))
+
+        return act
+
+    calls = {"fast": call("fast", 0.25), "slow": call("slow", 1.0)}
+    timings = measure_in_turns(object, calls, seconds=8.0)
+    assert [name for name, _ in order[:4]] == ["fast", "slow", "fast", "slow"]
+    assert all(a is b for (_, a), (_, b) in zip(order[::2], order[1::2], strict=True))
+    assert {name: (t.p50_ms, t.calls) for name, t in timings.items()} == {
+        "fast": (250, 7),
+        "slow": (1000, 7),
+    }
+
+
 def test_a_slow_call_is_timed_five_times(clock: Clock) -> None:
     def call(_: None) -> None:
         clock.now += 60.0
@@ -293,6 +313,8 @@ def test_json_is_one_document_with_all_that_a_figure_needs(
         floor_ms = case["necessary_flops"] / rate / 1e6
         assert case["times_roofline"] == pytest.approx(case["timing"]["p50_ms"] / floor_ms)
     assert env["times_roofline"] is None
+    assert set(env["figures"]) == {"bare_per_s", "share_of_bare", "share_with_resets"}
+    assert 0.01 < env["figures"]["share_of_bare"] < 1.5
 
 
 @pytest.mark.slow

@@ -18,6 +18,13 @@ SCHEMA = 1
 _IDLE_LOAD = 0.5
 _COLUMN_SIZES = ("task", "B", "render")  # told line by line
 _WORDS = ("case", "task", "render")  # columns that start at the left
+_FIGURES = {  # by column
+    "x exact": "times_exact",
+    "of bare": "share_of_bare",
+    "with resets": "share_with_resets",
+    "x 1 thread": "times_one_thread",
+    "difference": "mean_difference",
+}
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -137,7 +144,8 @@ def _row(case: Case, rates: Sequence[ProductRate]) -> dict[str, str]:
         "rate": f"{case.per_s:,.{0 if case.per_s >= 100 else 2}f} {case.unit}/s",
         "GFLOP": "" if flops is None else f"{flops / 1e9:,.3f}",
         "x roofline": "" if roofline is None else f"{roofline:.2f}",
-        "x exact": f"{figures['times_exact']:.2f}" if "times_exact" in figures else "",
-        "of bare": f"{figures['share_of_bare']:.2f}" if "share_of_bare" in figures else "",
-        "difference": (f"{figures['mean_difference']:.2f}" if "mean_difference" in figures else ""),
+        **{
+            column: f"{figures[name]:.2f}" if name in figures else ""
+            for column, name in _FIGURES.items()
+        },
     }

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wmrobot.app.bench_timing import Case, measure
+from wmrobot.app.bench_timing import Case, Timing, measure, measure_in_turns
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.random import make_numpy_generator
 from wmrobot.core.seeds import derive_seed
@@ -16,6 +18,9 @@ from wmrobot.envs.render import Renderer, choose_backend, make_renderer
 from wmrobot.envs.task import RenderMode, TaskEnv
 from wmrobot.envs.vector import VectorEnv
 
+if TYPE_CHECKING:
+    from wmrobot.envs.batched.bare import BarePhysics
+
 _COMPARED = 10  # pictures whose difference to the exact ones is told
 
 
@@ -24,57 +29,98 @@ def env_cases(
 ) -> Iterator[Case]:
     """Decisions on states, with random actions; the resets at the ends of episodes count.
 
-    Where rows are stepped as a batch, MuJoCo's own batch is timed beside it: physics alone, with
-    as many threads. `share_of_bare` is its median time over that of a decision, which leaves
-    resets out.
+    Where rows are stepped as a batch, MuJoCo's own batch takes turns with it, on as many threads,
+    with the same controls in the same states: physics alone. With 2 threads and more, so does the
+    same environment on one. See `_race`.
 
     Args:
         tasks: Names.
         batches: Environments stepped together.
         seed: Of environments and actions.
-        workers: Processes that step them; 0 steps them here.
+        workers: Processes that step them; 0 steps them here. Threads, where rows are a batch.
         seconds: Budget of one case [s].
     """
     for task in tasks:
         for batch in batches:
-            with VectorEnv(task, batch, seed=derive_seed(seed, "bench"), workers=workers) as env:
-                case = _decisions(env, "env", {"workers": workers}, seconds)
+            with ExitStack() as stack:
+                start = partial(_start, stack, task, batch, derive_seed(seed, "bench"))
+                env = start(workers)
                 bare = env.bare_physics()
-                yield case if bare is None else _beside(case, env, bare, seconds)
+                if bare is None:
+                    timing, figures = measure(_actions(env), env.step, seconds=seconds), {}
+                else:
+                    alone = start(1) if workers > 1 else None
+                    timing, figures = _race(env, bare, alone, seconds)
+                yield _decisions(env, "env", {"workers": workers}, timing, figures)
 
 
-def _beside(case: Case, env: VectorEnv, bare: Callable[[FloatArray], None], seconds: float) -> Case:
-    """The same case with the rate of its physics alone, and the median's share of that."""
+def _start(stack: ExitStack, task: str, batch: int, seed: int, workers: int) -> VectorEnv:
+    """Environments whose first episodes have started; the stack closes them."""
+    env = stack.enter_context(VectorEnv(task, batch, seed=seed, workers=workers))
+    env.reset()
+    return env
+
+
+def _race(
+    env: VectorEnv, bare: "BarePhysics", alone: VectorEnv | None, seconds: float
+) -> tuple[Timing, dict[str, float]]:
+    """Time decisions of an environment beside bare physics, and beside one thread.
+
+    Returns:
+        Its own timing. `bare_per_s`, `share_of_bare`: the rate of the physics alone, and its median
+        time over that of a decision, which leaves resets out; `share_with_resets`: the same of the
+        means. `times_one_thread`: how many times faster than on one thread, by the medians.
+    """
+    draw = _actions(env)
+
+    def prepare() -> FloatArray:
+        actions = draw()
+        bare.follow()
+        bare.take(actions)
+        return actions
+
+    calls: dict[str, Callable[[FloatArray], object]] = {
+        "env": env.step,
+        "bare": lambda _: bare.step(),
+    }
+    if alone is not None:
+        calls["alone"] = alone.step
+    timings = measure_in_turns(prepare, calls, seconds=seconds)
+    ours, physics = timings["env"], timings["bare"]
+    figures = {
+        "bare_per_s": 1e3 * env.num_envs / physics.mean_ms,
+        "share_of_bare": physics.p50_ms / ours.p50_ms,
+        "share_with_resets": physics.mean_ms / ours.mean_ms,
+    }
+    if alone is not None:
+        figures["times_one_thread"] = timings["alone"].p50_ms / ours.p50_ms
+    return ours, figures
+
+
+def _actions(env: VectorEnv) -> Callable[[], FloatArray]:
+    """Draws random actions of all rows."""
     generator = make_numpy_generator(0, "bench actions")
     shape = env.num_envs, env.task_spec.action_dim
-
-    def draw() -> FloatArray:
-        return generator.uniform(-1, 1, shape).astype(np.float32)
-
-    alone = measure(draw, bare, seconds=seconds)
-    figures = {
-        "bare_per_s": 1e3 * env.num_envs / alone.mean_ms,
-        "share_of_bare": alone.p50_ms / case.timing.p50_ms,
-    }
-    return replace(case, figures={**case.figures, **figures})
+    return lambda: generator.uniform(-1, 1, shape).astype(np.float32)
 
 
-def _decisions(env: VectorEnv, part: str, shape: dict[str, int | str], seconds: float) -> Case:
+def _decisions(
+    env: VectorEnv,
+    part: str,
+    shape: dict[str, int | str],
+    timing: Timing,
+    figures: dict[str, float],
+) -> Case:
     """Decisions of all rows of one environment."""
     spec, batch = env.task_spec, env.num_envs
-    generator = make_numpy_generator(0, "bench actions")
-
-    def draw() -> FloatArray:
-        return generator.uniform(-1, 1, (batch, spec.action_dim)).astype(np.float32)
-
-    env.reset()
     return Case(
         part=part,
         name="step",
         shape={"task": spec.name, "B": batch, "action_repeat": spec.action_repeat, **shape},
-        timing=measure(draw, env.step, seconds=seconds),
+        timing=timing,
         unit="decisions",
         per_call=batch,
+        figures=figures,
     )
 
 
@@ -140,7 +186,9 @@ def _pixel_decisions(task: str, mode: RenderMode, seed: int, size: int, seconds:
     with VectorEnv(
         task, 1, seed=derive_seed(seed, "bench"), obs="rgb", render=mode, image_size=size
     ) as env:
-        return _decisions(env, "pixels", shape, seconds)
+        env.reset()
+        timing = measure(_actions(env), env.step, seconds=seconds)
+        return _decisions(env, "pixels", shape, timing, {})
 
 
 class _Drive:

@@ -125,26 +125,52 @@ def measure(
         seconds: Wall-clock budget [s], `prepare` included, warm-up not.
         device: Waited for before and after each call; None where nothing is asynchronous.
     """
+    return measure_in_turns(prepare, {"call": call}, seconds=seconds, device=device)["call"]
+
+
+def measure_in_turns(
+    prepare: Callable[[], T],
+    calls: Mapping[str, Callable[[T], object]],
+    *,
+    seconds: float,
+    device: torch.device | None = None,
+) -> dict[str, Timing]:
+    """Time several calls on the same inputs, one after another in each round.
+
+    So what a busy or a throttled minute costs, it costs all of them, and their ratios stand.
+
+    Args:
+        prepare: Makes the inputs of one round.
+        calls: What to time, by name.
+        seconds: Wall-clock budget of all together [s], `prepare` included, warm-up not.
+        device: Waited for before and after each call; None where nothing is asynchronous.
+    """
     wait = _waiter(device)
 
-    def once() -> float:
-        inputs = prepare()
-        wait()
-        begin = time.perf_counter()
-        call(inputs)
-        wait()
-        return time.perf_counter() - begin
+    def once() -> list[float]:
+        inputs, durations = prepare(), []
+        for call in calls.values():
+            wait()
+            begin = time.perf_counter()
+            call(inputs)
+            wait()
+            durations.append(time.perf_counter() - begin)
+        return durations
 
     _repeat(once, MIN_WARM_UP, WARM_UP_SHARE * seconds)
-    return summarise(_repeat(once, MIN_CALLS, seconds))
+    rounds = _repeat(once, MIN_CALLS, seconds)
+    return {
+        name: summarise(list(durations))
+        for name, durations in zip(calls, zip(*rounds, strict=True), strict=True)
+    }
 
 
-def _repeat(once: Callable[[], float], at_least: int, seconds: float) -> list[float]:
-    durations: list[float] = []
+def _repeat(once: Callable[[], list[float]], at_least: int, seconds: float) -> list[list[float]]:
+    rounds: list[list[float]] = []
     end = time.perf_counter() + seconds
-    while len(durations) < at_least or time.perf_counter() < end:
-        durations.append(once())
-    return durations
+    while len(rounds) < at_least or time.perf_counter() < end:
+        rounds.append(once())
+    return rounds
 
 
 def _waiter(device: torch.device | None) -> Callable[[], None]:

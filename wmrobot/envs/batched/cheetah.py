@@ -1,7 +1,10 @@
 """Cheetah: run."""
 
+from collections.abc import Sequence
+
 from mujoco.batch import Batch
 
+from wmrobot.envs.batched.port import side_by_side
 from wmrobot.envs.batched.tolerance import Floats, ramp
 
 SPEED = 10.0  # [m/s]
@@ -11,13 +14,14 @@ class Cheetah:
     """See `Port`."""
 
     def __init__(self, batch: Batch, task: str) -> None:
-        self._pose, self._qvel = batch.bind("qpos")[:, 1:], batch.bind("qvel")
-        self._speed = batch.sensor("torso_subtreelinvel").data[:, 0]
+        self._seen = side_by_side(batch, batch.bind("qpos")[:, 1:], batch.bind("qvel"))
+        self.facts = (batch.sensor("torso_subtreelinvel").data[:, 0],)
 
     def observe(self) -> tuple[Floats, ...]:
         """Where it is, but for how far it has come; velocities."""
-        return self._pose, self._qvel
+        return (self._seen,)
 
-    def reward(self) -> Floats:
+    def reward(self, facts: Sequence[Floats]) -> Floats:
         """As far as it is fast."""
-        return ramp(self._speed, SPEED, SPEED, 0.0)
+        (speed,) = facts
+        return ramp(speed, SPEED, SPEED, 0.0)

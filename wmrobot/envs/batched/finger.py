@@ -1,5 +1,7 @@
 """Finger: spin a body, or turn it so that its tip is in the target, which every reset moves."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from mujoco.batch import Batch
 
@@ -24,6 +26,11 @@ class Finger:
         )
         self._radius = float(batch.model.site("target").size[0])
         self._spins = task == "spin"
+        self.facts: tuple[Floats, ...]
+        if self._spins:
+            self.facts = (self._velocities[-1][:, 0],)
+        else:
+            self.facts = self._target, self._tip, self._hinge
 
     def observe(self) -> tuple[Floats, ...]:
         """Joints, tip, velocities, touch; where the target is and how far, if there is one."""
@@ -31,15 +38,15 @@ class Finger:
         seen = (*self._joints, self._tip - self._hinge, *self._velocities, touch)
         if self._spins:
             return seen
-        return (*seen, self._target - self._hinge, self._distance()[:, None])
+        distance = self._distance(self._target, self._tip, self._hinge)
+        return (*seen, self._target - self._hinge, distance[:, None])
 
-    def reward(self) -> Floats:
+    def reward(self, facts: Sequence[Floats]) -> Floats:
         """Whether it spins, or is in the target."""
         if self._spins:
-            return within(self._velocities[-1][:, 0], -np.inf, -SPIN_VELOCITY)
-        return within(self._distance(), -np.inf, 0.0)
+            return within(facts[0], -np.inf, -SPIN_VELOCITY)
+        return within(self._distance(*facts), -np.inf, 0.0)
 
-    def _distance(self) -> Floats:
-        """(B,) from the tip to the target's surface [m], negative inside."""
-        to_target = (self._target - self._hinge) - (self._tip - self._hinge)
-        return norms(to_target) - self._radius
+    def _distance(self, target: Floats, tip: Floats, hinge: Floats) -> Floats:
+        """(..., 2) places -> (...,) from the tip to the target's surface [m], negative inside."""
+        return norms((target - hinge) - (tip - hinge)) - self._radius

@@ -1,5 +1,7 @@
 """Humanoid: stand, walk or run; `run_pure_state` observes positions and velocities alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from mujoco.batch import Batch
 
@@ -20,8 +22,8 @@ class Humanoid:
         self._head = batch.body("head").xpos[:, 2]
         self._ends = [batch.body(name).xpos for name in EXTREMITIES]
         self._velocity = batch.sensor("torso_subtreelinvel").data
+        self.facts = self._head, self._frame[:, ZZ], batch.bind("ctrl"), self._velocity[:, :2]
         self._qpos, self._qvel = batch.bind("qpos"), batch.bind("qvel")
-        self._ctrl = batch.bind("ctrl")
         self._wanted, self._pure = SPEED[task], task == "run_pure_state"
 
     def observe(self) -> tuple[Floats, ...]:
@@ -38,14 +40,14 @@ class Humanoid:
             self._qvel,
         )
 
-    def reward(self) -> Floats:
+    def reward(self, facts: Sequence[Floats]) -> Floats:
         """Upright and high enough, without much effort, and at the right speed."""
-        standing = bell(self._head, STAND_HEIGHT, float("inf"), STAND_HEIGHT / 4)
-        stand = standing * ramp(self._frame[:, ZZ], 0.9, 1.9, 0.0)
-        effort = small_control(self._ctrl)
-        plane = self._velocity[:, :2]
+        head, upright, ctrl, plane = facts
+        standing = bell(head, STAND_HEIGHT, float("inf"), STAND_HEIGHT / 4)
+        stand = standing * ramp(upright, 0.9, 1.9, 0.0)
+        effort = small_control(ctrl)
         if self._wanted == 0:
-            still: Floats = bell(plane, 0.0, 0.0, 2.0, alone=False).mean(axis=1)
+            still: Floats = bell(plane, 0.0, 0.0, 2.0, alone=False).mean(axis=-1)
             return effort * stand * still
         move = ramp(norms(plane), self._wanted, self._wanted, 0.0)
         return effort * stand * ((5 * move + 1) / 6)

@@ -1,7 +1,10 @@
 """Point mass: reach the middle; in `hard` every reset mixes the two motors anew."""
 
+from collections.abc import Sequence
+
 from mujoco.batch import Batch
 
+from wmrobot.envs.batched.port import side_by_side
 from wmrobot.envs.batched.tolerance import Floats, bell, norms, small_control
 
 
@@ -9,16 +12,17 @@ class PointMass:
     """See `Port`."""
 
     def __init__(self, batch: Batch, task: str) -> None:
-        self._qpos, self._qvel = batch.bind("qpos"), batch.bind("qvel")
-        self._ctrl = batch.bind("ctrl")
-        self._target, self._mass = (batch.geom(name).xpos for name in ("target", "pointmass"))
+        self._seen = side_by_side(batch, batch.bind("qpos"), batch.bind("qvel"))
+        target, mass = (batch.geom(name).xpos for name in ("target", "pointmass"))
+        self.facts = target, mass, batch.bind("ctrl")
         self._radius = float(batch.model.geom("target").size[0])
 
     def observe(self) -> tuple[Floats, ...]:
         """Positions and velocities."""
-        return self._qpos, self._qvel
+        return (self._seen,)
 
-    def reward(self) -> Floats:
+    def reward(self, facts: Sequence[Floats]) -> Floats:
         """Near the target, without much effort."""
-        near = bell(norms(self._target - self._mass), 0.0, self._radius, self._radius)
-        return near * small_control(self._ctrl)
+        target, mass, ctrl = facts
+        near = bell(norms(target - mass), 0.0, self._radius, self._radius)
+        return near * small_control(ctrl)

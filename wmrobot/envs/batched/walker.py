@@ -1,5 +1,7 @@
 """Walker: stand, or go at a speed."""
 
+from collections.abc import Sequence
+
 from mujoco.batch import Batch
 
 from wmrobot.envs.batched.port import XX, XZ, ZZ
@@ -14,21 +16,23 @@ class Walker:
 
     def __init__(self, batch: Batch, task: str) -> None:
         torso = batch.body("torso")
-        self._upright, self._height = torso.xmat[:, ZZ], torso.xpos[:, 2]
+        self._height = torso.xpos[:, 2]
         self._axes = batch.bind("xmat")[:, 1:, XX : XZ + 1 : XZ - XX]
-        self._speed = batch.sensor("torso_subtreelinvel").data[:, 0]
         self._qvel = batch.bind("qvel")
         self._wanted = SPEED[task]
+        speed = batch.sensor("torso_subtreelinvel").data[:, 0]
+        self.facts = self._height, torso.xmat[:, ZZ], speed
 
     def observe(self) -> tuple[Floats, ...]:
         """Orientations in the plane, height, velocities."""
         return self._axes.reshape(len(self._axes), -1), self._height[:, None], self._qvel
 
-    def reward(self) -> Floats:
+    def reward(self, facts: Sequence[Floats]) -> Floats:
         """Upright and high enough; then also fast enough."""
-        standing = bell(self._height, STAND_HEIGHT, float("inf"), STAND_HEIGHT / 2)
-        reward: Floats = (3 * standing + (1 + self._upright) / 2) / 4
+        height, upright, speed = facts
+        standing = bell(height, STAND_HEIGHT, float("inf"), STAND_HEIGHT / 2)
+        reward: Floats = (3 * standing + (1 + upright) / 2) / 4
         if self._wanted:
-            move = ramp(self._speed, self._wanted, self._wanted / 2, 0.5)
+            move = ramp(speed, self._wanted, self._wanted / 2, 0.5)
             reward = reward * (5 * move + 1) / 6
         return reward
