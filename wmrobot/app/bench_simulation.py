@@ -47,7 +47,8 @@ def env_cases(
                 env = start(workers)
                 bare = env.bare_physics()
                 if bare is None:
-                    timing, figures = measure(_actions(env), env.step, seconds=seconds), {}
+                    figures: dict[str, float] = {}
+                    timing = measure(_actions(env), env.step, seconds=seconds)
                 else:
                     alone = start(1) if workers > 1 else None
                     timing, figures = _race(env, bare, alone, seconds)

@@ -51,9 +51,9 @@ class TaskSpec:
     action_names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Step:
-    """One decision of B environments.
+    """One decision of B environments. Not to be changed; to freeze it costs 0.6 us a decision.
 
     Attributes:
         obs: What to act on next; where an episode ended, the first observation of the next one.
