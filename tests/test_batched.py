@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.runs import assert_same
 from tests.test_vector import as_bytes, play
 from wmrobot.core.errors import ConfigError, ObservationError, TaskError
-from wmrobot.core.spec import FloatArray, Step
+from wmrobot.core.spec import FloatArray, ObsMode, Step
 from wmrobot.envs.batched.ported import PORTED, RESETS_CHANGE_MODEL, is_ported
 from wmrobot.envs.registry import task_names
 from wmrobot.envs.suite import suite_names
@@ -182,6 +183,26 @@ def test_what_is_not_finite_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> 
             env.step(np.zeros((2, 6), np.float32))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("obs", ["rgb", "state+rgb"])
+@pytest.mark.parametrize("name", ["cheetah-run", "reacher-easy"])
+def test_pictures_are_those_of_the_rows(name: str, obs: ObsMode) -> None:
+    options: dict[str, Any] = {"obs": obs, "render": "fast", "image_size": 32}
+    with (
+        VectorEnv(name, 3, seed=5, **options) as ours,
+        VectorEnv(name, 3, seed=5, batched=False, **options) as theirs,
+    ):
+        assert ours.bare_physics() is None
+        assert_same(ours.reset(), theirs.reset())
+        assert ours.bare_physics() is not None  # taken by itself
+        steps = check_equal(ours, theirs, actions_of(ours, 501))
+        assert steps[499].truncated.all()
+        snapshot = ours.snapshot()
+        assert_same(snapshot, theirs.snapshot())
+        assert_same(ours.restore(snapshot), theirs.restore(snapshot))
+        check_equal(ours, theirs, actions_of(ours, 2, seed=1))
+
+
 def test_rows_are_independent() -> None:
     with VectorEnv("walker-run", 3, seed=1, batched=True) as env:
         env.reset()
@@ -233,7 +254,6 @@ def test_batched_where_it_is_not_possible() -> None:
     heavier = Randomization(parameters=(ParameterRange(target="gravity", low=1, high=1),))
     for name, options in (
         ("dog-run", {}),
-        ("walker-run", {"obs": "rgb"}),
         ("walker-run", {"randomization": heavier}),
     ):
         with pytest.raises(ConfigError, match=r"^batched=True: expected a ported task"):

@@ -320,20 +320,25 @@ def test_json_is_one_document_with_all_that_a_figure_needs(
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_machine")
 def test_pictures_are_compared_with_exact_ones(capfd: pytest.CaptureFixture[str]) -> None:
-    document = run_json(["parts=[pixels]", "pixel_tasks=[cartpole-swingup]"], capfd)
+    words = ["parts=[pixels]", "pixel_tasks=[cartpole-swingup]", "pixel_batches=[1,2]"]
+    document = run_json(words, capfd)
     assert document["products"] == []
     modes = ["ray"] if document["made"]["renderer"] == "ray" else ["exact", "near", "fast", "ray"]
     cases = document["cases"]
-    assert [(case["name"], case["shape"]["render"]) for case in cases] == [
-        (name, mode) for mode in modes for name in ("picture", "step")
+    plain = ["dm_control"] if len(modes) > 1 else []
+    assert [(case["name"], case["shape"]["render"], case["shape"]["B"]) for case in cases] == [
+        *(("picture", mode, 1) for mode in modes),
+        *(("step", mode, 1) for mode in plain),
+        *(("step", mode, batch) for mode in modes for batch in (1, 2)),
     ]
     for case in cases:
         check_case(case)
     assert cases[0]["figures"]["mean_difference"] == 0
     if len(modes) > 1:
         assert cases[0]["figures"]["times_exact"] == 1
-        assert cases[2]["figures"]["mean_difference"] < 0.6  # near
-        assert cases[4]["figures"]["times_exact"] > 3  # fast
+        assert cases[1]["figures"]["mean_difference"] < 0.6  # near
+        assert cases[2]["figures"]["times_exact"] > 3  # fast
+        assert cases[-4]["figures"]["times_dm_control"] > 3  # fast, two together
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ class Config(TrainConfig):
         env_tasks: Tasks to simulate.
         env_batches: Environments that step together.
         pixel_tasks: Tasks to draw, by every way to draw.
+        pixel_batches: Environments that are stepped and drawn together.
     """
 
     task: str = "walker-walk"
@@ -55,10 +56,13 @@ class Config(TrainConfig):
         "cartpole-swingup",
         "walker-walk",
         "cheetah-run",
+        "humanoid-walk",
+        "quadruped-walk",
         "qube2-swingup",
     )
     env_batches: tuple[int, ...] = (1, 8, 64)
     pixel_tasks: tuple[str, ...] = ("cartpole-swingup", "walker-walk", "cheetah-run")
+    pixel_batches: tuple[int, ...] = (1, 8)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,10 +72,11 @@ class Config(TrainConfig):
                 raise ConfigError(
                     f"{field.name}: expected it left out, as bench trains nothing, got {value}"
                 )
-        for name in ("parts", "plan_batches", "env_tasks", "env_batches", "pixel_tasks"):
+        lists = [f.name for f in fields(Config) if isinstance(getattr(self, f.name), tuple)]
+        for name in (n for n in lists if n == "parts" or n.endswith(("_tasks", "_batches"))):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected at least one, got none")
-        for name in ("plan_batches", "env_batches"):
+        for name in ("plan_batches", "env_batches", "pixel_batches"):
             if min(getattr(self, name)) < 1:
                 raise ConfigError(f"{name}: expected each at least 1, got {getattr(self, name)}")
         if self.seconds <= 0:
@@ -121,6 +126,7 @@ def _cases(cfg: Config, part: Part, device: torch.device) -> Iterator[Case]:
         case "pixels":
             return pixel_cases(
                 cfg.pixel_tasks,
+                cfg.pixel_batches,
                 seed=cfg.seed,
                 image_size=cfg.image_size,
                 seconds=cfg.seconds,

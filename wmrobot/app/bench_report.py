@@ -20,6 +20,7 @@ _COLUMN_SIZES = ("task", "B", "render")  # told line by line
 _WORDS = ("case", "task", "render")  # columns that start at the left
 _FIGURES = {  # by column
     "x exact": "times_exact",
+    "x dm_control": "times_dm_control",
     "of bare": "share_of_bare",
     "with resets": "share_with_resets",
     "x 1 thread": "times_one_thread",

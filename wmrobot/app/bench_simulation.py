@@ -13,8 +13,9 @@ from wmrobot.core.errors import ConfigError
 from wmrobot.core.random import make_numpy_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.core.spec import FloatArray
-from wmrobot.envs.registry import make_env, task_info
+from wmrobot.envs.registry import canonical_name, make_env, task_info
 from wmrobot.envs.render import Renderer, choose_backend, make_renderer
+from wmrobot.envs.suite import load_suite, suite_names
 from wmrobot.envs.task import RenderMode, TaskEnv
 from wmrobot.envs.vector import VectorEnv
 
@@ -126,15 +127,17 @@ def _decisions(
 
 
 def pixel_cases(
-    tasks: tuple[str, ...], *, seed: int, image_size: int, seconds: float
+    tasks: tuple[str, ...], batches: tuple[int, ...], *, seed: int, image_size: int, seconds: float
 ) -> Iterator[Case]:
     """Pictures alone, each of a new state, and whole decisions that end with one.
 
-    Every way to draw is compared with `exact`, as dm_control draws: times its rate, and the mean
-    difference of the pictures. Without OpenGL there is the ray caster only, and nothing to compare.
+    Pictures are compared with `exact`, the same as dm_control's to the pixel: times its rate, and
+    the mean difference. Decisions are compared with dm_control's own, which `physics.render` ends.
+    Without OpenGL there is the ray caster only, and nothing to compare.
 
     Args:
         tasks: Names.
+        batches: Environments stepped together, by one thread.
         seed: Of environments and actions.
         image_size: Height and width [pixels].
         seconds: Budget of one case [s].
@@ -145,16 +148,49 @@ def pixel_cases(
     modes: tuple[RenderMode, ...] = ("exact", "near", "fast", "ray")
     if choose_backend() == "ray":
         modes = ("ray",)
+    compared = modes[0] == "exact"
     for task in tasks:
-        exact: dict[str, float] = {}  # rates
+        exact: Case | None = None
         for mode in modes:
-            for case in (
-                _pictures(task, mode, seed, image_size, seconds),
-                _pixel_decisions(task, mode, seed, image_size, seconds),
-            ):
-                exact.setdefault(case.name, case.per_s)
-                ratio = {} if modes[0] == "ray" else {"times_exact": case.per_s / exact[case.name]}
-                yield replace(case, figures={**case.figures, **ratio})
+            case = _pictures(task, mode, seed, image_size, seconds)
+            exact = exact or case
+            ratio = {"times_exact": case.per_s / exact.per_s} if compared else {}
+            yield replace(case, figures={**case.figures, **ratio})
+        plain = _plain_decisions(task, seed, image_size, seconds) if compared else None
+        if plain is not None:
+            yield plain
+        for mode in modes:
+            for batch in batches:
+                case = _pixel_decisions(task, batch, mode, seed, image_size, seconds)
+                ratio = {"times_dm_control": case.per_s / plain.per_s} if plain else {}
+                yield replace(case, figures=ratio)
+
+
+def _plain_decisions(task: str, seed: int, size: int, seconds: float) -> Case | None:
+    """dm_control alone, without a line of ours; None where it does not simulate the task."""
+    name, info = canonical_name(task), task_info(task)
+    if name not in suite_names():
+        return None
+    env = load_suite(name, seed)
+    env.reset()
+    spec, generator = env.action_spec(), make_numpy_generator(0, "bench actions")
+
+    def decide(action: np.ndarray) -> None:
+        for _ in range(info.action_repeat):
+            timestep = env.step(action)
+        if timestep.last():
+            env.reset()
+        env.physics.render(size, size, camera_id=info.cameras[0])
+
+    try:
+        timing = measure(
+            lambda: generator.uniform(spec.minimum, spec.maximum), decide, seconds=seconds
+        )
+    finally:
+        env.physics.free()
+    shape: dict[str, int | str] = {"task": name, "B": 1, "action_repeat": info.action_repeat}
+    shape |= {"image_size": size, "render": "dm_control"}
+    return Case(part="pixels", name="step", shape=shape, timing=timing, unit="decisions")
 
 
 def _pictures(task: str, mode: RenderMode, seed: int, size: int, seconds: float) -> Case:
@@ -181,11 +217,13 @@ def _pictures(task: str, mode: RenderMode, seed: int, size: int, seconds: float)
     )
 
 
-def _pixel_decisions(task: str, mode: RenderMode, seed: int, size: int, seconds: float) -> Case:
+def _pixel_decisions(
+    task: str, batch: int, mode: RenderMode, seed: int, size: int, seconds: float
+) -> Case:
     """What training on pictures waits for."""
     shape: dict[str, int | str] = {"image_size": size, "render": mode}
     with VectorEnv(
-        task, 1, seed=derive_seed(seed, "bench"), obs="rgb", render=mode, image_size=size
+        task, batch, seed=derive_seed(seed, "bench"), obs="rgb", render=mode, image_size=size
     ) as env:
         env.reset()
         timing = measure(_actions(env), env.step, seconds=seconds)

@@ -56,6 +56,11 @@ class PixelEnv:
         return self._spec
 
     @property
+    def inner(self) -> TaskEnv:
+        """The environment that is looked at."""
+        return self._env
+
+    @property
     def action_bounds(self) -> npt.NDArray[np.float64]:
         """(2, A) what -1 and 1 mean to each actuator, in its own unit."""
         return self._env.action_bounds
@@ -93,13 +98,24 @@ class PixelEnv:
         self._renderer = self._drawn = None
         self._env.close()
 
-    def _see(self, obs: Obs) -> Obs:
-        pictures = [self._picture(camera).transpose(2, 0, 1) for camera in self._cameras]
-        rgb = np.ascontiguousarray(np.concatenate(pictures))
+    def look(self, physics: Any | None) -> np.ndarray:
+        """What the cameras see of a simulation of this task, (3 * cameras, size, size) uint8.
+
+        Args:
+            physics: This environment's own, or one like it; a renderer is built for each new one.
+                None where the environment draws itself.
+        """
+        pictures = [self._picture(physics, camera).transpose(2, 0, 1) for camera in self._cameras]
+        return np.ascontiguousarray(np.concatenate(pictures))
+
+    def with_pictures(self, obs: Obs, rgb: np.ndarray) -> Obs:
+        """Observations with pictures, and with states where they are asked for."""
         return {**obs, "rgb": rgb} if self._keep_state else {"rgb": rgb}
 
-    def _picture(self, camera: int | str) -> np.ndarray:
-        physics = self._env.physics
+    def _see(self, obs: Obs) -> Obs:
+        return self.with_pictures(obs, self.look(self._env.physics))
+
+    def _picture(self, physics: Any | None, camera: int | str) -> np.ndarray:
         if physics is None:
             return self._env.frame(self._size, self._size, camera)
         if self._renderer is None or self._drawn is not physics:  # a reseeded task may be rebuilt

@@ -38,7 +38,8 @@ class VectorEnv:
         workers: Processes; 0 steps here. A script that starts some must be guarded by
             `if __name__ == "__main__":`. Where rows are stepped as a batch, threads instead.
         batched: Whether to step all rows by one call of MuJoCo; None does where it pays: for tasks
-            of the suite that are ported, states alone, as they are, and at least 2 rows.
+            of the suite that are ported, as they are, and at least 2 rows; but pictures are drawn
+            by processes where there are some, as one process draws on one core.
         **options: See `make_env`.
 
     Raises:
@@ -64,7 +65,8 @@ class VectorEnv:
         self._obs: Obs | None = None
         self._workers: list[Worker] = []
         if batched is None:
-            batched = num_envs >= BATCHED_FROM and _can_be_batched(name, options)
+            alone = bool(workers) and options.get("obs", "state") != "state"
+            batched = num_envs >= BATCHED_FROM and not alone and _can_be_batched(name, options)
         self._parts = _split(num_envs, 1 if batched else workers or 1)
         self._here: Rows | None = None
         if batched:
@@ -239,16 +241,16 @@ def _split(num_rows: int, num_parts: int) -> list[slice]:
 def _can_be_batched(name: str, options: EnvOptions) -> bool:
     """Whether the batched engine gives what `Rows` would."""
     as_declared = options.get("randomization") in (None, Randomization())
-    return is_ported(name) and options.get("obs", "state") == "state" and as_declared
+    return is_ported(name) and as_declared
 
 
 def _batched_rows(name: str, num_envs: int, seed: int, threads: int, options: EnvOptions) -> Rows:
     if not _can_be_batched(name, options):
         raise ConfigError(
-            f"batched=True: expected a ported task of the suite, obs=state and no randomization, "
+            f"batched=True: expected a ported task of the suite and no randomization, "
             f"got {name} with {options}"
         )
     choose_backend()  # before MuJoCo is imported
     from wmrobot.envs.batched.engine import BatchedRows
 
-    return BatchedRows(name, range(num_envs), seed, threads=max(threads, 1))
+    return BatchedRows(name, range(num_envs), seed, threads=max(threads, 1), **options)

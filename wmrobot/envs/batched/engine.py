@@ -1,7 +1,7 @@
 """All rows of a ported suite task, stepped by one call of MuJoCo for each control step."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import mujoco
 import numpy as np
@@ -10,12 +10,14 @@ from mujoco.batch import Batch
 from wmrobot.core.errors import ObservationError, TaskError
 from wmrobot.core.spec import BoolArray, FloatArray, Obs, Step
 from wmrobot.envs.batched.bare import STAGE, BarePhysics
+from wmrobot.envs.batched.pictures import Pictures
 from wmrobot.envs.batched.port import Port
 from wmrobot.envs.batched.ported import RESETS_CHANGE_MODEL
 from wmrobot.envs.batched.ports import PORTS
 from wmrobot.envs.batched.tolerance import Floats
 from wmrobot.envs.from_dm import DmTask
-from wmrobot.envs.rows import Rows, Snapshot
+from wmrobot.envs.pixels import PixelEnv
+from wmrobot.envs.rows import EnvOptions, Rows, Snapshot, stack
 from wmrobot.envs.simulation_state import SIGNATURE
 from wmrobot.envs.suite import suite_names
 
@@ -36,14 +38,26 @@ class BatchedRows(Rows):
         indices: Index of each row in the whole batch; its seed depends on nothing else.
         seed: Seed of the batch.
         threads: Threads that step the rows.
+        **options: See `make_env`; no randomization.
     """
 
-    def __init__(self, name: str, indices: Sequence[int], seed: int, *, threads: int = 1) -> None:
-        super().__init__(name, indices, seed)
-        self._tasks = [env for env in self._envs if isinstance(env, DmTask)]  # all of them
+    def __init__(
+        self,
+        name: str,
+        indices: Sequence[int],
+        seed: int,
+        *,
+        threads: int = 1,
+        **options: Unpack[EnvOptions],
+    ) -> None:
+        super().__init__(name, indices, seed, **options)
+        eyes = [env for env in self._envs if isinstance(env, PixelEnv)]  # all of them, or none
+        inner = [eye.inner for eye in eyes] or self._envs
+        self._tasks = [env for env in inner if isinstance(env, DmTask)]  # all of them
         self._threads = threads
         self._source = suite_names()[name]
         self._own_models = self._source in RESETS_CHANGE_MODEL
+        self._pictures = Pictures(eyes, own_models=self._own_models) if eyes else None
         # In decisions of the batch, plain integers: arrays of counts took 1.5 us more a decision.
         self._now = 0
         self._began = [0] * len(self._tasks)  # the running episode of each row
@@ -55,9 +69,9 @@ class BatchedRows(Rows):
 
     def reset(self) -> Obs:
         """Start an episode in every row."""
-        obs = super().reset()
+        begun = [self._begin(row) for row in range(len(self._tasks))]
         self._load(range(len(self._tasks)))
-        return obs
+        return stack(begun)
 
     def step(self, actions: FloatArray) -> Step:
         """One decision of every row, for (B, A) actions."""
@@ -87,15 +101,18 @@ class BatchedRows(Rows):
         for row in self._watched:
             self._catch_up(row)
         truncated = np.zeros(num_rows, dtype=np.bool_)
-        obs = state.copy()
+        final_obs: Obs = {"state": state}
+        if self._pictures is not None:
+            final_obs = self._pictures.beside(final_obs, self._pictures.of_batch(batch))
+        obs = {name: seen.copy() for name, seen in final_obs.items()}
         if self._now >= self._next_end:
             self._restart(truncated, obs)
         return Step(
-            obs={"state": obs},
+            obs=obs,
             reward=reward.astype(np.float32),
             terminated=np.zeros(num_rows, dtype=np.bool_),
             truncated=truncated,
-            final_obs={"state": state},
+            final_obs=final_obs,
             success=np.zeros(num_rows, dtype=np.bool_),
         )
 
@@ -149,7 +166,7 @@ class BatchedRows(Rows):
         self._advance = batch._b.step  # `Batch.step` but for looking at `ids`: 0.8 us less a call
         # To ask sums of squares, in arrays that stay, takes 2 us less than to ask each number, and
         # than to silence NumPy while it rounds to float32.
-        self._observed = np.empty((num_rows, *self.task_spec.obs_shapes["state"]))
+        self._observed = np.empty((num_rows, self._tasks[0].layout.dim))
         numbers = self._observed.ravel()
         self._parts = [numbers[i : i + PART] for i in range(0, numbers.size, PART)]
         # What rewards follow from is kept after each control step, and all of them are reckoned
@@ -180,13 +197,21 @@ class BatchedRows(Rows):
             self._tasks[row].decisions = self._now - self._began[row]
             self._seen[row] = self._now
 
-    def _restart(self, truncated: BoolArray, obs: FloatArray) -> None:
+    def _begin(self, row: int) -> Obs:
+        """Start an episode in the environment of one row; its first observation."""
+        obs = self._tasks[row].reset()
+        if self._pictures is None:
+            return obs
+        return self._pictures.beside(obs, self._pictures.of_environment(row))
+
+    def _restart(self, truncated: BoolArray, obs: Obs) -> None:
         """Start the next episode where one ends now; tell where, and what to act on there."""
         last = self._now - self.task_spec.episode_decisions
         rows = [row for row, began in enumerate(self._began) if began <= last]
         for row in rows:
             truncated[row] = True
-            obs[row] = self._tasks[row].reset()["state"]
+            for name, seen in self._begin(row).items():
+                obs[name][row] = seen
         self._load(rows)
 
     def _warnings(self) -> dict[int, str]:
