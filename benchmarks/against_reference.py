@@ -3,7 +3,8 @@
 Prints one JSON document: milliseconds, how many times faster than the reference, and how many times
 the roofline (necessary products at the best rate that this run measured in that precision). Words
 are settings of `wmrobot bench`, for instance `threads=1` or `'parts=[update]'`; the profile is
-`base`, which is the reference's size.
+`base`, which is the reference's size. With `device=cuda` the reference is timed eager and compiled
+with `mode=reduce-overhead` (CUDA graphs); elsewhere `reference_compiled=true` asks for the latter.
 """
 
 import copy
@@ -23,15 +24,14 @@ from wmrobot.app.bench import Config
 from wmrobot.app.bench_flops import necessary_plan_flops, update_flops
 from wmrobot.app.bench_learning import Subject
 from wmrobot.app.bench_report import busy_warning, machine
-from wmrobot.app.bench_timing import PRODUCT_SIZE, product_rates, summarise
+from wmrobot.app.bench_timing import PRODUCT_SIZE, product_rates, summarise, waiter
 from wmrobot.app.config import load
-from wmrobot.app.device import keep_freed_memory, set_threads
+from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.control.controller import Controller
 from wmrobot.core.random import make_generator
 from wmrobot.data.batch import Batch
 from wmrobot.learn.learner import Learner
 
-CPU = torch.device("cpu")
 CASES = {  # name: compiled, precision
     "eager": (False, "fp32"),
     "compiled": (True, "fp32"),
@@ -51,22 +51,33 @@ def draw_batch(size: int, horizon: int) -> Batch:
     )
 
 
-def reference_calls() -> dict[str, Call]:
-    """A plan and an update of the reference, by part."""
-    planning, learner = Model(Sizes()).eval(), PlainLearner(Model(Sizes()))
+def reference_calls(device: torch.device, compiled: bool) -> dict[str, Call]:
+    """A plan and an update of the reference, by part; it puts all that it makes where told here."""
+    with device:
+        planning, learner = Model(Sizes()).eval(), PlainLearner(Model(Sizes()))
+    act = torch.compile(plan, mode="reduce-overhead") if compiled else plan
+
+    def decide() -> None:
+        with device:
+            action, _ = act(planning, torch.randn(1, 24))
+            action.cpu()
 
     def update() -> None:
-        batch = draw_batch(256, 3)
-        learner.update(batch.obs["state"], batch.action, batch.reward)
+        with device:
+            batch = draw_batch(256, 3)
+            learner.update(batch.obs["state"], batch.action, batch.reward)
 
-    return {"plan": lambda: plan(planning, torch.randn(1, 24)), "update": update}
+    return {"plan": decide} if compiled else {"plan": decide, "update": update}
 
 
-def our_calls(cfg: Config) -> dict[str, Call]:
+def our_calls(cfg: Config, device: torch.device) -> dict[str, Call]:
     """A decision of one robot, from observation to action, and an update."""
-    subject = Subject(cfg, CPU)
+    subject = Subject(cfg, device)
     learner = Learner(
-        copy.deepcopy(subject.model), cfg.learner, make_generator(1, "learner"), subject.compilation
+        copy.deepcopy(subject.model),
+        cfg.learner,
+        make_generator(1, "learner", device),
+        subject.compilation,
     )
     driver = Controller(
         subject.model,
@@ -75,31 +86,35 @@ def our_calls(cfg: Config) -> dict[str, Call]:
         action_dim=subject.spec.action_dim,
         num_q=cfg.model.num_q,
         frame_stack=1,
-        generator=make_generator(1, "planner"),
+        generator=make_generator(1, "planner", device),
         compiler=subject.compilation,
     )
     size, horizon = cfg.learner.batch_size, cfg.planner.horizon
     return {
         "plan": lambda: driver.act(subject.draw_obs(1)),
-        "update": lambda: learner.update(draw_batch(size, horizon)),
+        "update": lambda: learner.update(draw_batch(size, horizon).to(device)),
     }
 
 
-def product_calls() -> dict[str, Call]:
+def product_calls(device: torch.device) -> dict[str, Call]:
     """One large product in each precision, to know the machine's rate while the others run."""
-    a, b = torch.randn(2, PRODUCT_SIZE["cpu"], PRODUCT_SIZE["cpu"]).unbind(0)
+    size = PRODUCT_SIZE[device.type]
+    a, b = torch.randn(2, size, size, device=device).unbind(0)
     low = a.bfloat16(), b.bfloat16()
     return {"product fp32": lambda: torch.mm(a, b), "product bf16": lambda: torch.mm(*low)}
 
 
-def race(calls: dict[str, Call], seconds: float) -> dict[str, list[float]]:
+def race(calls: dict[str, Call], seconds: float, device: torch.device) -> dict[str, list[float]]:
     """Durations [s] of each call, taken in turn; the first two rounds are warm-up."""
     durations: dict[str, list[float]] = {name: [] for name in calls}
+    wait = waiter(device)
     end = None
     while end is None or time.perf_counter() < end or len(durations[next(iter(calls))]) < 7:
         for name, call in calls.items():
+            wait()
             begin = time.perf_counter()
             call()
+            wait()
             durations[name].append(time.perf_counter() - begin)
         if end is None:  # the first round compiles
             end = time.perf_counter() + seconds
@@ -108,20 +123,26 @@ def race(calls: dict[str, Call], seconds: float) -> dict[str, list[float]]:
 
 def main(words: list[str]) -> None:
     """Time every case against the reference."""
-    cfg = load(Config, ["profile=base", "parts=[plan,update]", *words])
-    made = machine(CPU, set_threads(cfg.threads))
+    asked = "reference_compiled=true"
+    rest = [word for word in words if word != asked]
+    cfg = load(Config, ["profile=base", "parts=[plan,update]", *rest])
+    device = pick_device(cfg.device)
+    made = machine(device, set_threads(cfg.threads))
     if warning := busy_warning(made["load_average"]):
         print(warning, file=sys.stderr)
     keep_freed_memory()
-    rates = {p: product_rates(CPU, 1.0, p)[0].gflops for p in ("fp32", "bf16")}
+    rates = {p: product_rates(device, 1.0, p)[0].gflops for p in ("fp32", "bf16")}
     ours = {
         name: our_calls(
-            replace(cfg, compile=compiled, model=replace(cfg.model, precision=precision))
+            replace(cfg, compile=compiled, model=replace(cfg.model, precision=precision)), device
         )
         for name, (compiled, precision) in CASES.items()
     }
-    subject = Subject(cfg, CPU)
+    subject = Subject(cfg, device)
     size, horizon = cfg.learner.batch_size, cfg.planner.horizon
+    plain = {"reference": reference_calls(device, compiled=False)}
+    if asked in words or device.type == "cuda":
+        plain["reference compiled"] = reference_calls(device, compiled=True)
     flops = {
         "plan": necessary_plan_flops(subject.cost, subject.cfg.planner, 1),
         "update": update_flops(
@@ -130,11 +151,16 @@ def main(words: list[str]) -> None:
     }
     results: dict[str, dict[str, Any]] = {}
     for part in cfg.parts:
-        calls = {"reference": reference_calls()[part]}
-        calls |= {name: case[part] for name, case in ours.items()} | product_calls()
-        durations = {name: summarise(v) for name, v in race(calls, cfg.seconds).items()}
+        calls = {name: case[part] for name, case in (plain | ours).items() if part in case}
+        calls |= product_calls(device)
+        durations = {name: summarise(v) for name, v in race(calls, cfg.seconds, device).items()}
         for precision, rate in rates.items():
-            here = 2 * PRODUCT_SIZE["cpu"] ** 3 / durations.pop(f"product {precision}").min_ms / 1e6
+            here = (
+                2
+                * PRODUCT_SIZE[device.type] ** 3
+                / durations.pop(f"product {precision}").min_ms
+                / 1e6
+            )
             rates[precision] = max(rate, here)
         reference = durations["reference"].p50_ms
         for name, timing in durations.items():
@@ -145,7 +171,7 @@ def main(words: list[str]) -> None:
                 "p95_ms": timing.p95_ms,
                 "min_ms": timing.min_ms,
                 "times_reference": reference / timing.p50_ms,
-                "times_roofline": None if name == "reference" else timing.p50_ms / floor,
+                "times_roofline": None if name in plain else timing.p50_ms / floor,
             }
     document = {"made": made, "gflops": rates, "necessary_flops": flops, "results": results}
     print(json.dumps(document, indent=1))

@@ -1,5 +1,6 @@
 """Timings of the planner and of the learner, on a task's sizes and with fresh inputs each call."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -134,33 +135,46 @@ def _spec(cfg: TrainConfig) -> TaskSpec:
 def plan_cases(subject: Subject, batches: tuple[int, ...], seconds: float) -> Iterator[Case]:
     """`Controller.act` from observation to action, then the planner function alone.
 
+    Where memory does not do for so many robots, they are left out, and it says so.
+
     Args:
         subject: What plans.
         batches: Robots that plan together.
         seconds: Budget of one case [s].
     """
-    planner = subject.cfg.planner
     for batch in batches:
-        shape = subject.shape(batch) | {
-            "planner": planner.kind,
-            "I": planner.iterations,
-            "N": planner.num_samples,
-            "P": planner.num_prior,
-            "K": planner.num_elites,
-        }
-        cost, encode = subject.cost, 2 * batch * subject.cost.encode
-        for name, clock in (("act", _time_act), ("plan", _time_plan)):
-            saved = 0 if name == "act" else encode  # the planner alone is handed the latent
-            yield Case(
-                part="plan",
-                name=name,
-                shape=shape,
-                timing=clock(subject, batch, seconds),
-                unit="plans",
-                per_call=batch,
-                flops=plan_flops(cost, planner, batch) - saved,
-                necessary_flops=necessary_plan_flops(cost, planner, batch) - saved,
-            )
+        try:
+            cases = list(_plans(subject, batch, seconds))
+        except torch.OutOfMemoryError:
+            print(f"warning: no memory for {batch} robots: left out", file=sys.stderr)
+            torch.cuda.empty_cache()
+            continue
+        yield from cases
+
+
+def _plans(subject: Subject, batch: int, seconds: float) -> Iterator[Case]:
+    """Plans of one number of robots."""
+    planner = subject.cfg.planner
+    shape = subject.shape(batch) | {
+        "planner": planner.kind,
+        "I": planner.iterations,
+        "N": planner.num_samples,
+        "P": planner.num_prior,
+        "K": planner.num_elites,
+    }
+    cost, encode = subject.cost, 2 * batch * subject.cost.encode
+    for name, clock in (("act", _time_act), ("plan", _time_plan)):
+        saved = 0 if name == "act" else encode  # the planner alone is handed the latent
+        yield Case(
+            part="plan",
+            name=name,
+            shape=shape,
+            timing=clock(subject, batch, seconds),
+            unit="plans",
+            per_call=batch,
+            flops=plan_flops(cost, planner, batch) - saved,
+            necessary_flops=necessary_plan_flops(cost, planner, batch) - saved,
+        )
 
 
 def _time_act(subject: Subject, batch: int, seconds: float) -> Timing:

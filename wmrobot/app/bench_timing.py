@@ -145,7 +145,7 @@ def measure_in_turns(
         seconds: Wall-clock budget of all together [s], `prepare` included, warm-up not.
         device: Waited for before and after each call; None where nothing is asynchronous.
     """
-    wait = _waiter(device)
+    wait = waiter(device)
 
     def once() -> list[float]:
         inputs, durations = prepare(), []
@@ -173,7 +173,7 @@ def _repeat(once: Callable[[], list[float]], at_least: int, seconds: float) -> l
     return rounds
 
 
-def _waiter(device: torch.device | None) -> Callable[[], None]:
+def waiter(device: torch.device | None) -> Callable[[], None]:
     """What waits for all work that a device was given."""
     match None if device is None else device.type:
         case "cuda":

@@ -1,0 +1,69 @@
+"""The scripts of benchmarks/ that want another machine, tried on this one with tiny shapes."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gpu
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_without_a_gpu_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main([f"out={tmp_path / 'x'}"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        "error: device: expected a CUDA device, found none; device=cpu tiny=true tries the script "
+        "without one\n"
+    )
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("word", "wrong"), [("devise=cpu", "devise"), ("stages=all", "all")])
+def test_a_mistake_is_told(word: str, wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main([word]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {wrong}: expected out=, device=, stages=, tiny= and stages of tests, bench, "
+        "reference, online, pixels\n"
+    )
+
+
+def test_every_stage_names_its_files_once() -> None:
+    names = [p.name for s in gpu.STAGES for p in gpu.pieces(s, "cuda", tiny=False)]
+    assert len(names) == len(set(names))
+    assert {"tests.txt", "reference.json", "pixels.json", "online-base.json"} < set(names)
+    assert sum(name.startswith("bench-") for name in names) == 12
+
+
+@pytest.mark.slow
+def test_the_script_runs_on_a_cpu_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path]))
+    words = ["device=cpu", "tiny=true", f"out={tmp_path}", "stages=tests,bench,online,pixels"]
+    assert gpu.main(words) == 0, [path.read_text() for path in tmp_path.glob("*.log")]
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) == 5
+    for path in tmp_path.glob("*.json"):
+        assert json.loads(path.read_text())["made"]["device"] == "cpu"
+    online = json.loads((tmp_path / "online-nano.json").read_text())
+    assert online["decisions_per_s"] > 0
+    assert sum(online["share_of_time"].values()) == pytest.approx(1, abs=0.2)
+    assert gpu.main(words) == 0
+    assert capsys.readouterr().out == ""  # all of it was there
+
+
+def test_what_fails_leaves_its_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    piece = gpu.Piece("x.json", ["-c", "print('half'); raise SystemExit('no such thing')"])
+    assert not gpu.run(piece, tmp_path)
+    assert not (tmp_path / "x.json").exists()
+    assert "no such thing" in (tmp_path / "x.log").read_text()
+    assert capsys.readouterr().out.startswith(f"x.json: failed, see {tmp_path / 'x.log'}")
