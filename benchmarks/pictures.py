@@ -32,7 +32,7 @@ def look(task: str) -> dict[str, tuple[np.ndarray, float]]:
             )
             for mode in MODES
         }
-        camera, differences = task_info(task).cameras[0], {mode: 0.0 for mode in MODES}
+        camera, differences = task_info(task).cameras[0], dict.fromkeys(MODES, 0.0)
         for _ in range(STATES):
             for _ in range(EVERY):
                 env.step(generator.uniform(-1, 1, env.task_spec.action_dim).astype(np.float32))

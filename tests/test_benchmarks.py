@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import gpu, pictures, scaling
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,3 +67,28 @@ def test_what_fails_leaves_its_log(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not (tmp_path / "x.json").exists()
     assert "no such thing" in (tmp_path / "x.log").read_text()
     assert capsys.readouterr().out.startswith(f"x.json: failed, see {tmp_path / 'x.log'}")
+
+
+def write_case(folder: Path, name: str, case: str, shape: dict[str, object], ms: float) -> None:
+    timing = {"p50_ms": ms}
+    made = {"cpu": "abacus", "threads": 1, "commit": "0"}
+    cases = [{"name": case, "shape": shape, "timing": timing}]
+    (folder / f"{name}.json").write_text(json.dumps({"made": made, "cases": cases}))
+
+
+def test_costs_are_drawn_for_each_robot(tmp_path: Path) -> None:
+    write_case(tmp_path, "robots", "plan", {"B": 4, "task": "x"}, 8.0)
+    write_case(tmp_path, "samples-64", "plan", {"B": 1, "N": 64}, 2.0)
+    write_case(tmp_path, "samples-128", "plan", {"B": 1, "N": 128}, 3.0)
+    write_case(tmp_path, "environments", "step", {"B": 8, "task": "cheetah-run"}, 4.0)
+    assert scaling.lines(tmp_path, "robots") == [scaling.Line("plan", [4], [2.0])]
+    assert scaling.lines(tmp_path, "samples") == [scaling.Line("plan", [64, 128], [2.0, 3.0])]
+    (line,) = scaling.lines(tmp_path, "environments")
+    assert line == scaling.Line("cheetah-run", [8], [0.5])
+    assert scaling.main([str(tmp_path), "draw"]) == 0
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_need_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pictures.main(["walker-walk"]) == 2
+    assert capsys.readouterr().err == "error: expected a file.png, then names of tasks\n"
