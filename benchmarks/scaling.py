@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito
 PLAN = ["parts=[plan]", "plan_batches=[1]"]
@@ -99,6 +100,12 @@ def draw(folder: Path) -> Path:
         for colour, line in zip(COLOURS, lines(folder, kind), strict=False):
             axes.plot(line.x, line.ms, "o-", color=colour, ms=4, label=line.label)
         axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
+        axes.set_xticks(sorted({x for line in axes.lines for x in line.get_xdata()}))
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x < 1e5 else f"{x / 1e6:.1f}M")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.tick_params(labelsize=7, which="both")
         axes.grid(visible=True, color="#e3e6ea", lw=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         if kind in ("parameters", "environments") and axes.lines:
@@ -106,7 +113,8 @@ def draw(folder: Path) -> Path:
         made = next((document["made"] for document, _ in read(folder, kind)), made)
     told = (
         f"{made.get('gpu') or made.get('cpu')}, {made.get('threads')} threads, commit "
-        f"{made.get('commit')}: medians of one call; nano on walker-walk where nothing else is said"
+        f"{made.get('commit')}, load {made.get('load_average')}: medians of one call; nano on "
+        "walker-walk where nothing else is said"
     )
     figure.suptitle(told, x=0.01, ha="left", fontsize=9)
     path = folder / "scaling.png"

@@ -72,11 +72,11 @@ class Config(TrainConfig):
                 raise ConfigError(
                     f"{field.name}: expected it left out, as bench trains nothing, got {value}"
                 )
-        lists = [f.name for f in fields(Config) if isinstance(getattr(self, f.name), tuple)]
-        for name in (n for n in lists if n == "parts" or n.endswith(("_tasks", "_batches"))):
+        batches = ("plan_batches", "env_batches", "pixel_batches")
+        for name in ("parts", "env_tasks", "pixel_tasks", *batches):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected at least one, got none")
-        for name in ("plan_batches", "env_batches", "pixel_batches"):
+        for name in batches:
             if min(getattr(self, name)) < 1:
                 raise ConfigError(f"{name}: expected each at least 1, got {getattr(self, name)}")
         if self.seconds <= 0:
