@@ -109,8 +109,8 @@ def draw(folder: Path) -> Path:
         axes.grid(visible=True, color="#e3e6ea", lw=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         if kind in ("parameters", "environments") and axes.lines:
-            axes.legend(frameon=False, fontsize=8)
-        made = next((document["made"] for document, _ in read(folder, kind)), made)
+            axes.legend(frameon=False, fontsize=7)
+        made = made or next((document["made"] for document, _ in read(folder, kind)), {})
     told = (
         f"{made.get('gpu') or made.get('cpu')}, {made.get('threads')} threads, commit "
         f"{made.get('commit')}, load {made.get('load_average')}: medians of one call; nano on "
