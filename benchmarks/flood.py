@@ -18,11 +18,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import wmrobot.runtime.driver as driving
+import wmrobot.app.drive_run
 from benchmarks.drive import circumstances
 from tests.hostile import from_strangers, from_within
 from wmrobot.app.drive_report import make_document
-from wmrobot.app.drive_robot import Config, Drive
+from wmrobot.app.drive_robot import Config
+from wmrobot.app.drive_run import Drive
+from wmrobot.runtime.driver import Driver
 from wmrobot.runtime.robot import Command
 from wmrobot.runtime.stages import Stages
 
@@ -32,7 +34,7 @@ WARM_UP_S, EPISODE_S = 2.0, 6.0
 PACKETS_A_TICK = 200
 
 
-class HostileDriver(driving.Driver):
+class HostileDriver(Driver):
     """A planner's process gone wrong: after each command come others that mean no good."""
 
     def _send_command(self, command: Command) -> None:
@@ -69,7 +71,7 @@ def main() -> None:
     stages = Stages.load(given.bundle)
     half = given.packets // 2
     seconds = half / PACKETS_A_TICK * stages.description.control_dt
-    driving.Driver = HostileDriver  # type: ignore[misc]
+    wmrobot.app.drive_run.Driver = HostileDriver  # type: ignore[misc]
     cfg = Config(
         bundle=given.bundle, seconds=seconds + WARM_UP_S + EPISODE_S, restart=True, lockstep=10,
         record=False, sim={"port": str(ROBOT_PORT)}, guard={"port": str(ROBOT_PORT + 1)},

@@ -22,8 +22,8 @@ from wmrobot.model.world_model import WorldModel
 from wmrobot.plan.config import PlannerConfig
 
 MOST_GOLDEN = 1_000
-PATIENCE_S = 18.0
-"""[s] of recording; to compare two ways of planning with it takes about twice as long."""
+PATIENCE_S = 12.0
+"""[s] of recording; to compare two ways of planning with it takes up to three times as long."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,105 @@
+"""What a browser gets of a window: `python benchmarks/view_page.py [task ...]`.
+
+Starts `wmrobot view` and opens its page in Debian's chromium, which draws in software here and
+takes the processor that the planner needs. Prints one JSON document: seconds from the command to
+the link and to the first picture of the robot, pictures a second that the browser draws, messages
+that it is sent, and what the page says of the planner.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+SIZE = {"width": 960, "height": 600}
+MIDDLE = {"x": 380, "y": 150, "width": 200, "height": 300}
+FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+PORT, SETTLE_S, COUNT_S, PATIENCE_S = 18_300, 15.0, 10.0, 60.0
+VISIBLE = 4.0  # standard deviation of the grey levels of an empty scene is below
+COUNT_FRAMES = """async (seconds) => {
+  let frames = 0;
+  const until = performance.now() + 1000 * seconds;
+  while (performance.now() < until) {
+    await new Promise(requestAnimationFrame);
+    frames += 1;
+  }
+  return frames / seconds;
+}"""
+
+
+@contextmanager
+def window(task: str) -> Iterator[tuple[str, float]]:
+    """A window of a shipped controller: its link, and when it was asked for."""
+    began = time.monotonic()
+    seconds = PATIENCE_S + SETTLE_S + 4 * COUNT_S
+    command = [sys.executable, "-m", "wmrobot", "view", task, f"port={PORT}", f"seconds={seconds}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "http://" in line:
+                yield line.split()[-1], began
+                break
+        process.terminate()
+
+
+def wait_for_robot(page: Page) -> None:
+    """Until there is more in the middle of the page than an empty scene."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        picture = Image.open(io.BytesIO(page.screenshot(clip=MIDDLE))).convert("L")  # type: ignore
+        if np.asarray(picture, dtype=float).std() > VISIBLE:
+            return
+    raise SystemExit("expected a robot on the page, got none")
+
+
+def measure(task: str, browser: Any) -> dict[str, Any]:
+    """Figures of one task."""
+    page = browser.new_page(viewport=SIZE)
+    received = [0]
+
+    def count(_: Any) -> None:
+        received[0] += 1
+
+    page.on("websocket", lambda socket: socket.on("framereceived", count))
+    with window(task) as (link, began):
+        link_s = time.monotonic() - began
+        page.goto(link)
+        wait_for_robot(page)
+        picture_s = time.monotonic() - began
+        page.wait_for_timeout(SETTLE_S * 1e3)
+        received[0] = 0
+        frames = page.evaluate(COUNT_FRAMES, COUNT_S)
+        messages = received[0] / COUNT_S
+        text = page.inner_text("body")
+    planning = next((line for line in text.splitlines() if " ms of " in line), "")
+    page.close()
+    return {
+        "task": task, "link_s": round(link_s, 2), "first_picture_s": round(picture_s, 2),
+        "frames_per_s": round(frames, 1), "messages_per_s": round(messages, 1),
+        "planning": planning,
+    }  # fmt: skip
+
+
+def main(tasks: list[str]) -> None:
+    """Measure every task that is named."""
+    load = os.getloadavg()[0]
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        found = [measure(task, browser) for task in tasks]
+        browser.close()
+    machine = {"cores": os.cpu_count(), "load_average": load, "page": SIZE}
+    print(json.dumps({"case": "page", "made": machine, "found": found}, indent=2))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["qube2-swingup", "walker-walk"])
