@@ -48,6 +48,11 @@ def page() -> Iterator[Any]:
         chromium.close()
 
 
+def hear_interrupts() -> None:
+    """A shell lets what it starts in the background, these tests perhaps, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Command:
     """A command with a window, as a process; what it prints is read line by line."""
 
@@ -55,6 +60,7 @@ class Command:
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "wmrobot", *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            preexec_fn=hear_interrupts,  # noqa: PLW1509 - it takes no lock
         )  # fmt: skip
         assert self.popen.stdout is not None
         self.link = ""
