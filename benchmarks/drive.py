@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def circumstances() -> dict[str, Any]:
         "machine": platform.platform(),
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[0],
-        "command": " ".join(sys.argv),
+        "command": " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
     }
 
 
