@@ -1,7 +1,5 @@
 """What a drive's window is told, and what it tells; recorded drives, scrubbed through."""
 
-from collections import deque
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.panes import Pane
 from tests.test_drive_robot import decision, reading
 from wmrobot.app.cli import main
 from wmrobot.app.live import Live
@@ -35,26 +34,6 @@ MS = 1_000_000  # [ns]
 DT = 20 * MS
 TAKEN = {"encode": MS, "step": 2 * MS, "propose": MS, "refine": 6 * MS, "choose": MS,
          "total": 12 * MS}  # fmt: skip
-
-
-class Pane:
-    """A window that nobody looks at; what it is told stays to be asked about."""
-
-    def __init__(self) -> None:
-        self.is_open = True
-        self.messages: list[dict[str, Any]] = []
-        self.pressed: deque[tuple[str, Any]] = deque()
-
-    def publish(self, message: Mapping[str, Any]) -> None:
-        self.messages.append(dict(message))
-
-    def publish_model(self, model: Any) -> int:
-        return 1
-
-    def commands(self) -> list[tuple[str, Any]]:
-        heard = list(self.pressed)
-        self.pressed.clear()
-        return heard
 
 
 class Tour:

@@ -1,7 +1,6 @@
 """The control loop of a window: what people do there reaches planner and robot."""
 
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.panes import Pane
 from tests.tiny import MODEL, PLANNER, make_card
 from wmrobot.app.controllers import make_model
 from wmrobot.core.errors import ConfigError, DataError
@@ -29,28 +29,6 @@ from wmrobot.view.rig import Rig
 from wmrobot.view.tape import Tape
 
 TASK = "cartpole-swingup"
-
-
-class Eyes:
-    """A window that nobody looks at; what it is told stays to be asked about."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.pressed: deque[tuple[str, Any]] = deque()
-
-    def publish(self, message: Mapping[str, Any]) -> None:
-        self.messages.append(dict(message))
-
-    def publish_model(self, model: Any) -> int:
-        return 1
-
-    def commands(self) -> list[tuple[str, Any]]:
-        heard = list(self.pressed)
-        self.pressed.clear()
-        return heard
-
-    def said(self) -> list[str]:
-        return [message["say"] for message in self.messages if "say" in message]
 
 
 class Ticks:
@@ -92,21 +70,21 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
     tape = Tape(
         tmp_path / "out", TASK, card.task.control_dt, scene=lambda: 1, film=lambda p: f"film {p}"
     )
-    yield Driver(mind, rig, Eyes(), controls, tape, Ticks())
+    yield Driver(mind, rig, Pane(), controls, tape, Ticks())
     rig.close()
 
 
-def run(driver: Driver, rounds: int, *pressed: tuple[str, Any]) -> Eyes:
+def run(driver: Driver, rounds: int, *pressed: tuple[str, Any]) -> Pane:
     """Go round the loop so many times, after people have pressed something."""
     eye = driver.eye
-    assert isinstance(eye, Eyes)
+    assert isinstance(eye, Pane)
     eye.pressed.extend(pressed)
     left = iter(range(rounds))
     driver.run(lambda: next(left, None) is not None)
     return eye
 
 
-def positions(eye: Eyes) -> list[np.ndarray]:
+def positions(eye: Pane) -> list[np.ndarray]:
     return [message["qpos"] for message in eye.messages if "qpos" in message]
 
 
