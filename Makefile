@@ -20,8 +20,9 @@ demo: $(INSTALLED)  ## Drive a robot, learn to drive another, drive it; leaves r
 	@$(BIN)/wmrobot demo setup_s=$$(cat $(VENV)/setup_seconds)
 
 test: $(INSTALLED)  ## Run all tests, the fast ones first
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal
-	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -m "not slow and not realtime" -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -m "slow and not realtime" -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -m realtime
 
 check: $(INSTALLED)  ## Format, lint and types only
 	$(BIN)/ruff format --check

@@ -59,8 +59,8 @@ class Planner:
                     self.answer(message)
 
     def answer(self, reading: Reading) -> None:
-        """A command, or first of all the one reset."""
-        if not self.has_reset:
+        """A command, or first of all the one reset; one that floods begins again after a stop."""
+        if not self.has_reset or (self.hostile and reading.phase is Phase.STOPPED):
             self.send(Reset(episode=reading.episode + 1))
             self.has_reset = reading.phase is Phase.READY
             return

@@ -297,6 +297,7 @@ def run_process(*words: str, **options: object) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
 
 
+@pytest.mark.realtime
 def test_help_is_quick() -> None:
     def seconds() -> float:
         start = time.perf_counter()

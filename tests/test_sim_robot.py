@@ -319,6 +319,7 @@ def _with_actions(plan: Command, actions: FloatArray) -> Command:
 
 
 @pytest.mark.slow
+@pytest.mark.realtime
 @pytest.mark.parametrize(
     "words",
     [
