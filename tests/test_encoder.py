@@ -1,13 +1,15 @@
 """Encoders: one per modality, fused before the simplex."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import nn
 
 from tests.doubles import TINY
 from wmrobot.core.errors import ConfigError
 from wmrobot.model.encoder import Encoder, PictureEncoder, make_state_encoder
 from wmrobot.nn.activations import simnorm
+from wmrobot.nn.products import Precision
 
 SHAPES = {"state": (5,), "rgb": (6, 64, 64)}
 
@@ -53,23 +55,22 @@ def test_order_of_modalities_does_not_matter() -> None:
     assert list(Encoder(TINY, SHAPES).state_dict()) == list(Encoder(TINY, backwards).state_dict())
 
 
-def test_grey_levels_become_minus_a_half_to_a_half() -> None:
-    encoder = PictureEncoder(TINY, (1, 64, 64))
-    seen: list[torch.Tensor] = []
-    encoder.convolutions = nn.Sequential(Spy(seen), *encoder.convolutions)
-    encoder(torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1).expand(2, 1, 64, 64))
-    assert seen[0][0].unique().tolist() == [-0.5]
-    assert seen[0][1].unique().tolist() == [0.5]
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.05)])
+def test_a_picture_is_convolved_with_its_grey_levels_from_minus_to_plus_a_half(
+    precision: Precision, tolerance: float
+) -> None:
+    encoder = PictureEncoder(replace(TINY, precision=precision), (6, 64, 64))
+    picture = observations(3)["rgb"]
+    expected = encoder.project(encoder.convolutions(picture / 255 - 0.5).flatten(1))
+    torch.testing.assert_close(encoder(picture), expected, atol=tolerance, rtol=0.0)
 
 
-class Spy(nn.Module):
-    def __init__(self, seen: list[torch.Tensor]) -> None:
-        super().__init__()
-        self.seen = seen
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.seen.append(x)
-        return x
+def test_gradients_reach_every_weight_in_bf16() -> None:
+    encoder = PictureEncoder(replace(TINY, precision="bf16"), (6, 64, 64))
+    encoder(observations(3)["rgb"]).square().mean().backward()
+    for name, weight in encoder.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
 
 
 def test_other_picture_sizes_fit_and_too_small_ones_are_refused() -> None:

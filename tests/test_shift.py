@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from wmrobot.learn.shift import MAX_SHIFT, random_shift
+from wmrobot.learn.shift import MAX_SHIFT, _by_index, random_shift
 
 
 def slow(picture: np.ndarray, row: int, column: int) -> np.ndarray:
@@ -20,6 +20,9 @@ def test_every_offset_is_a_pad_and_a_cut() -> None:
     offset = np.stack(np.meshgrid(range(size), range(size), indexing="ij"), axis=-1)
     found = random_shift(torch.from_numpy(picture), torch.from_numpy(offset))
     assert found.dtype == torch.uint8
+    flat = torch.from_numpy(picture).flatten(0, 1), torch.from_numpy(offset).flatten(0, 1)
+    as_on_a_gpu = _by_index(flat[0], flat[1] - MAX_SHIFT)
+    assert as_on_a_gpu.equal(found.flatten(0, 1))
     for i in range(size):
         for j in range(size):
             np.testing.assert_array_equal(found[i, j].numpy(), slow(picture[i, j], i, j))

@@ -27,7 +27,8 @@ class ModelConfig:
         vmax: Symlog of the highest.
         log_std_min: Lowest log standard deviation of the policy prior.
         log_std_max: Highest.
-        precision: Of all matrix products but the encoder's: fp32 or bf16; everything else is fp32.
+        precision: Of convolutions and of all matrix products but the encoder's: fp32 or bf16;
+            everything else is fp32.
     """
 
     latent_dim: int = 512

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from wmrobot.core.errors import ConfigError
 from wmrobot.model.config import ModelConfig
 from wmrobot.nn.activations import simnorm
+from wmrobot.nn.products import convolution
 from wmrobot.nn.stacked import NormedLinear
 
 # kernel, stride of TD-MPC2's picture encoder
@@ -28,24 +29,34 @@ class PictureEncoder(nn.Module):
     def __init__(self, cfg: ModelConfig, shape: tuple[int, ...]) -> None:
         super().__init__()
         channels, *size = shape
-        layers: list[nn.Module] = []
+        self.convolutions = nn.Sequential()
         for index, (kernel, stride) in enumerate(_CONVOLUTIONS):
-            layers.append(nn.Conv2d(channels, cfg.num_channels, kernel, stride))
+            self.convolutions.append(nn.Conv2d(channels, cfg.num_channels, kernel, stride))
             if index < len(_CONVOLUTIONS) - 1:
-                layers.append(nn.ReLU(inplace=True))
+                self.convolutions.append(nn.ReLU(inplace=True))
             channels = cfg.num_channels
             size = [(edge - kernel) // stride + 1 for edge in size]
         if min(size) < 1:
             raise ConfigError(f"image_size: expected pictures of 64x64 or more, got {shape[1:]}")
-        self.convolutions = nn.Sequential(*layers)
         self.project = NormedLinear(channels * size[0] * size[1], cfg.latent_dim, activate=False)
+        self.precision = cfg.precision
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Encode frames stacked along C."""
+        """Encode frames stacked along C, their grey levels seen as -1/2 to 1/2."""
         lead = picture.shape[:-3]
         x = picture.reshape(-1, *picture.shape[-3:])
-        x = x.to(self.project.linear.weight.dtype) / 255 - 0.5
-        z: Tensor = self.project(self.convolutions(x).flatten(1))
+        # Bytes go in as they are (bf16 holds them exactly), and the first layer's weights do the
+        # scaling: no padding, so it is the same sum, without two more passes over all pictures.
+        for index, layer in enumerate(self.convolutions):
+            if not isinstance(layer, nn.Conv2d):
+                x = layer(x)
+                continue
+            weight, bias = layer.weight, layer.bias
+            assert bias is not None
+            if index == 0:
+                weight, bias = weight / 255, bias - weight.sum(dim=(1, 2, 3)) / 2
+            x = convolution(x, weight, bias, layer.stride, self.precision)
+        z: Tensor = self.project(x.flatten(1).to(self.project.linear.weight.dtype))
         return z.reshape(*lead, z.shape[-1])
 
 

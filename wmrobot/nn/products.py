@@ -21,6 +21,31 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, precision: Precision = "fp32
     return low.to(x.dtype) + bias
 
 
+def convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: int | tuple[int, ...],
+    precision: Precision = "fp32",
+) -> Tensor:
+    """Convolve pictures, without padding.
+
+    Args:
+        x: (n, in, height, width), of any type.
+        weight: (out, in, kernel, kernel).
+        bias: (out,).
+        stride: Of rows and columns.
+        precision: `bf16` multiplies, and returns, bf16.
+
+    Returns:
+        (n, out, height', width') in the precision of the product.
+    """
+    dtype = torch.bfloat16 if _rounds(precision) else weight.dtype
+    # channels last, or a CPU's convolution with few channels takes twice as long
+    x = x.to(dtype, memory_format=torch.channels_last)
+    return torch.nn.functional.conv2d(x, weight.to(dtype), bias.to(dtype), stride)
+
+
 def stacked_linear(
     x: Tensor,
     weight: Tensor,
