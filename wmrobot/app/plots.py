@@ -66,6 +66,7 @@ def curve_svg(curves: Sequence[Curve], *, title: str = "") -> str:
     return svg[svg.index("<svg") :]
 
 
+_MOST_INSIDE = 4  # curves whose legend finds room among them
 MARKS = "sDv^P*Xh<>"
 """For methods of which single figures were published."""
 
@@ -106,7 +107,9 @@ def _draw(
     except ImportError:
         raise MissingExtraError("plots need matplotlib: pip install 'wmrobot[train]'") from None
     with mpl.rc_context({"svg.hashsalt": "wmrobot", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(5.6, 3.2), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
+        beside = len(curves) > _MOST_INSIDE
+        size = (7.2 if beside else 5.6, 3.2)
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
         axes = figure.add_subplot()
         colours = iter(COLOURS * len(curves))
         marks = iter(MARKS * len(curves))
@@ -122,7 +125,9 @@ def _draw(
         axes.grid(visible=True, color="#e3e6ea", lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        if curves:
+        if beside:
+            figure.legend(frameon=False, fontsize=8, loc="outside right upper")
+        elif curves:
             axes.legend(frameon=False, fontsize=8)
         buffer = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
