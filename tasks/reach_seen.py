@@ -68,9 +68,8 @@ class ReachSeen(base.Task):  # type: ignore[misc]  # dm_control is not annotated
     def get_reward(self, physics: mujoco.Physics) -> float:
         """In [0, 1], smooth: half for coming near, half for being there."""
         distance = self.distance(physics)
-        return float(
-            0.5 * np.exp(-((distance / FAR) ** 2)) + 0.5 * np.exp(-((distance / NEAR) ** 2))
-        )
+        far, near = np.exp(-((distance / FAR) ** 2)), np.exp(-((distance / NEAR) ** 2))
+        return float(far + near) / 2
 
     def success(self, physics: mujoco.Physics) -> bool:
         """Whether the tip was over the pin for the whole of the last second."""

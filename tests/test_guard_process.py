@@ -17,8 +17,8 @@ from wmrobot.runtime.safety import PLANNER_SILENT_NS
 
 TICK_NS = 20 * MS
 PROMISED_NS = PLANNER_SILENT_NS + TICK_NS
-ALLOWANCE_NS = 500 * MS
-"""What a machine may be late that is busy with other tests; the long version allows nothing."""
+ALLOWANCE_NS = 150 * MS
+"""What a machine may be late that others share; the long version allows nothing."""
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.realtime]
