@@ -161,6 +161,18 @@ def test_robot_moves_without_an_error(page: Any, errors: list[str], shots: Path)
     assert [text for text in errors if not any(known in text for known in HARMLESS)] == []
 
 
+def test_software_browser_asks_for_no_shadows(page: Any, show: Show, shots: Path) -> None:
+    assert show.driver.values["shadows"] is False
+    assert "shadows=false" in page.evaluate("location.href")
+    page.get_by_role("tab", name="Drive", exact=True).click()
+    page.get_by_role("checkbox", name="Shadows").check()
+    until(lambda: show.driver.values["shadows"] is True, "back by hand")
+    until(lambda: "shadows" not in page.evaluate("location.href"), "the default leaves the address")
+    page.screenshot(path=shots / "shadows.png")
+    page.get_by_role("checkbox", name="Shadows").uncheck()
+    until(lambda: show.driver.values["shadows"] is False, "off again")
+
+
 def test_slider_changes_the_planner_and_the_address(page: Any, show: Show, shots: Path) -> None:
     box = number_box(page, "Planner", "Horizon [decisions]")
     box.fill("5")

@@ -5,9 +5,15 @@
 Every run's last checkpoint is evaluated afresh (20 deterministic episodes); the one whose mean is
 the median is copied to `assets/controllers/<task>/`. The runs' own evaluations go to
 `benchmarks/results/learning/<obs>/<task>.csv` and `.png`.
+
+A run that was chosen from a sweep before is given alone, with the sweep's table of the task, which
+then stands in the card; the sweep's own files hold the curves.
+
+    .venv/bin/python tools/ship_controller.py runs/cheetah-run/seed-2 --among <table>.csv
 """
 
 import argparse
+import csv
 import shlex
 import sys
 from dataclasses import dataclass
@@ -61,24 +67,30 @@ def main() -> int:
     """Evaluate, choose, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--among", type=Path, help="a sweep's table that the one run is of")
+    words = parser.parse_args()
+    if words.among is not None and len(words.runs) != 1:
+        parser.error(f"--among: expected one run, got {len(words.runs)}")
     keep_freed_memory()
-    results = [measure(run) for run in parser.parse_args().runs]
+    results = [measure(run) for run in words.runs]
     tasks = {result.card.task.name for result in results}
     if len(tasks) != 1:
         print(f"error: expected runs of one task, got {sorted(tasks)}", file=sys.stderr)
         return 2
     chosen = sorted(results, key=lambda result: result.mean)[(len(results) - 1) // 2]
-    write_curves(results)
+    sweep = "" if words.among is None else describe_sweep(chosen, words.among)
+    if not sweep:
+        write_curves(results)
     target = ROOT / "assets" / "controllers" / chosen.card.task.name
     target.parent.mkdir(parents=True, exist_ok=True)
 
     def write(folder: Path) -> None:
         save_controller(folder, chosen.model, chosen.card)
-        (folder / "CARD.md").write_text(describe(chosen, results))
+        (folder / "CARD.md").write_text(describe(chosen, results, sweep))
         seal(folder, {"kind": KIND, "schema": SCHEMA})
 
     replace_folder(target, write)
-    print(describe(chosen, results))
+    print(describe(chosen, results, sweep))
     return 0
 
 
@@ -107,15 +119,39 @@ def command(result: Result) -> str:
     return f"wmrobot train {shlex.join(words)}"
 
 
-def describe(chosen: Result, results: list[Result]) -> str:
-    """The card that people read."""
+def describe_sweep(chosen: Result, table: Path) -> str:
+    """Where a run stands among those of its sweep: the last evaluation of each seed.
+
+    Raises:
+        ValueError: The run's own evaluations are not those of its seed in the table.
+    """
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    told: dict[int, list[tuple[float, float]]] = {}
+    for row in rows:
+        told.setdefault(int(row["seed"]), []).append((float(row["step"]), float(row["reward"])))
+    seed, own = int(chosen.settings["seed"]), read_result(chosen.run)
+    if told.get(seed) != list(zip(own.steps.tolist(), own.rewards.tolist(), strict=True)):
+        raise ValueError(
+            f"expected the evaluations of seed {seed} in {table}, got those of another run"
+        )
+    lasts = ", ".join(f"seed {each}: {points[-1][1]:.1f}" for each, points in told.items())
+    return (
+        f"Seed {seed} has the median of its sweep, whose last evaluations are {lasts}\n"
+        f"  (`{table}`).\n"
+        "  It was run again to keep its weights, and every evaluation came out as before."
+    )
+
+
+def describe(chosen: Result, results: list[Result], sweep: str = "") -> str:
+    """The card that people read; `sweep` says what a single run was chosen from."""
     spec, made = chosen.card.task, chosen.card.made
     rows = "\n".join(
         f"| {r.settings['seed']}{' (shipped)' if r is chosen else ''} | {r.mean:.1f} | "
         f"{min(r.returns):.1f} | {r.successes} of {EPISODES} | {r.summary['seconds'] / 60:.1f} |"
         for r in results
     )
-    one = "The only run with these settings."
+    one = sweep or "The only run with these settings."
     chosen_among = one if len(results) == 1 else "Of all seeds below, the median is shipped."
     size = sum(p.numel() for p in chosen.model.parameters())
     return f"""# {spec.name}
@@ -127,8 +163,9 @@ A planner in a learned model of {size:,} parameters (profile `{chosen.settings["
 
 - Trained for {chosen.summary["decisions"]:,} decisions ({chosen.summary["updates"]:,} updates), at
   commit `{made["commit"]}`, on {made["machine"]}, {made["threads"]} thread(s) of torch.
-- {chosen_among} Returns are those of
-  the last checkpoint over {EPISODES} deterministic episodes. Minutes are wall-clock.
+- {chosen_among}
+- Returns are those of the last checkpoint over {EPISODES} deterministic episodes. Minutes are
+  wall-clock.
 
 | seed | mean return | lowest | successes | minutes |
 |---|---|---|---|---|

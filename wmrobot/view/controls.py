@@ -86,6 +86,20 @@ class Control:
         return self.check({"true": True, "false": False}.get(text, text))
 
 
+def scene_controls(group: str, *, follow: bool) -> tuple[Control, ...]:
+    """How the scene is looked at; `follow` where the robot travels."""
+
+    def toggle(name: str, label: str, hint: str, *, default: bool) -> Control:
+        return Control(
+            name=name, label=label, kind="toggle", group=group, hint=hint, default=default
+        )
+
+    return (
+        toggle("follow", "Follow the robot", "Move the scene with it", default=follow),
+        toggle("shadows", "Shadows", "Costly where a browser draws in software", default=True),
+    )
+
+
 def by_name(controls: Iterable[Control]) -> dict[str, Control]:
     """Every control by its name."""
     return {control.name: control for control in controls}

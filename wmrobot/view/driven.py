@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from wmrobot.view.controls import Control
+from wmrobot.view.controls import Control, scene_controls
 from wmrobot.view.hindsight import EARNED
 from wmrobot.view.layout import Chart, Layout
 
@@ -55,7 +55,7 @@ def live_controls(*, simulated: bool, follow: bool) -> tuple[Control, ...]:
             hint="Motors to zero, then the report. It is no emergency stop: that is a switch",
         ),
         *((episode,) if simulated else ()),
-        _follow("Drive", follow),
+        *scene_controls("Drive", follow=follow),
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def playback_controls(seconds: float, *, follow: bool) -> tuple[Control, ...]:
         button("back", "One decision back", "Pause, and go one decision back"),
         button("on", "One decision on", "Pause, and go one decision on"),
         button("miss", "Next miss", "Pause at the next tick without a fresh plan"),
-        _follow("Recording", follow),
+        *scene_controls("Recording", follow=follow),
     )  # fmt: skip
 
 
@@ -113,10 +113,3 @@ def make_layout(
         follows=follows,
         frame_dt=frame_dt,
     )
-
-
-def _follow(group: str, follow: bool) -> Control:
-    return Control(
-        name="follow", label="Follow the robot", kind="toggle", group=group, default=follow,
-        hint="Move the scene with it",
-    )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 
 from wmrobot.core.spec import TaskSpec
 from wmrobot.plan.config import MppiConfig, PlannerConfig
-from wmrobot.view.controls import Control
+from wmrobot.view.controls import Control, scene_controls
 from wmrobot.view.layout import Chart
 
 AGENTS = ("trained", "prior", "zero", "shuffled")
@@ -40,7 +40,7 @@ def drive_controls(seed: int, *, follow: bool) -> tuple[Control, ...]:
             "speed", "Speed", "slider", "Slower than true speed",
             unit="x true speed", default=1.0, low=0.05, high=1.0, step=0.05,
         ),
-        make("follow", "Follow the robot", "toggle", "Move the scene with it", default=follow),
+        *scene_controls("Drive", follow=follow),
         make("ghost", "Ghost", "toggle", "Where the plan expects the robot to be", default=True),
         make("paths", "Paths", "toggle", "Imagined paths of the robot's ends", default=True),
         make(

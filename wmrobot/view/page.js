@@ -11,6 +11,21 @@
     return;
   }
 
+  // Shadows are most of the work of a browser that draws in software. Who wants them turns them on.
+  function drawsInSoftware() {
+    const gl = document.createElement("canvas").getContext("webgl");
+    const info = gl && gl.getExtension("WEBGL_debug_renderer_info");
+    const name = info ? String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
+    return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
+  }
+
+  const asked = new URLSearchParams(location.search);
+  if (!asked.has("shadows") && drawsInSoftware()) {
+    asked.set("shadows", "false");
+    location.replace(location.pathname + "?" + asked.toString());
+    return;
+  }
+
   function banner(text) {
     let box = document.getElementById("wmrobot-banner");
     if (!text) {

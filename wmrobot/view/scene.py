@@ -40,7 +40,7 @@ class Scene:
         self._frame = server.scene.add_frame("/imagined", show_axes=False)
         self._ghost = _make_ghost(server, model)
         self._lines: viser.LineSegmentsHandle | None = None
-        self.shows_ghost = self.shows_lines = True
+        self.shows_ghost = self.shows_lines = self.shows_shadows = True
         self._set_camera()
 
     @property
@@ -51,6 +51,12 @@ class Scene:
     @follows.setter
     def follows(self, value: bool) -> None:
         self._robot.camera_tracking_enabled = value
+
+    def set_shadows(self, shown: bool) -> None:
+        """Let the light cast shadows, or not: three more passes over the scene a picture."""
+        if shown != self.shows_shadows:
+            self.shows_shadows = shown
+            self._server.scene.configure_default_lights(cast_shadow=shown)
 
     def draw(
         self,

@@ -123,5 +123,6 @@ class Stage:
     def _apply(scene: Scene, values: dict[str, Any]) -> None:
         """What the eye's own controls ask for."""
         scene.follows = bool(values.get("follow", scene.follows))
+        scene.set_shadows(bool(values.get("shadows", scene.shows_shadows)))
         scene.shows_ghost = bool(values.get("ghost", scene.shows_ghost))
         scene.shows_lines = bool(values.get("paths", scene.shows_lines))
