@@ -297,6 +297,11 @@ def run_process(*words: str, **options: object) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
 
 
+def test_info_tells_what_a_card_leaves_open(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "cartpole-swingup"]) == 0
+    assert re.search(r"^cameras +none$", capfd.readouterr().out, re.MULTILINE)
+
+
 @pytest.mark.realtime
 def test_help_is_quick() -> None:
     def seconds() -> float:

@@ -80,11 +80,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+def _lines(facts: Mapping[str, Any], indent: str = "", absent: str = "none") -> Iterator[str]:
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
         if isinstance(value, Mapping):
             yield f"{indent}{name}"
-            yield from _lines(value, indent + "  ")
+            yield from _lines(
+                value, indent + "  ", "not installed" if name == "packages" else absent
+            )
         else:
-            yield f"{indent}{name:{width}}  {'not installed' if value is None else value}"
+            yield f"{indent}{name:{width}}  {absent if value is None else value}"
