@@ -5,10 +5,12 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, pictures, scaling
+from benchmarks import gpu, pictures, robustness, scaling
+from wmrobot.envs.registry import make_env
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +43,17 @@ def test_every_stage_names_its_files_once() -> None:
     assert len(names) == len(set(names))
     assert {"tests.txt", "reference.json", "pixels.json", "online-base.json"} < set(names)
     assert sum(name.startswith("bench-") for name in names) == 12
+
+
+def test_robustness_leaves_the_observation_as_it_was() -> None:
+    told = []
+    for what, value, differences, _ in robustness.cases():
+        env = make_env("qube2-swingup", seed=0, randomization=differences)
+        assert env.task_spec.obs_shapes == {"state": (9,)}
+        assert np.isfinite(env.reset()["state"]).all()
+        told.append((what, value))
+        env.close()
+    assert len(told) == len(set(told)) == 18
 
 
 @pytest.mark.slow
