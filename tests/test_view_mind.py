@@ -1,5 +1,8 @@
 """Who decides: timed planning is the same planning, and the decoder tells what it can."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from tests.doubles import noise_for, tiny_model
 from wmrobot.control.controller import tick
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.random import make_generator
+from wmrobot.core.types import P, R
 from wmrobot.plan.config import CemConfig, IcemConfig, MppiConfig, PlannerConfig
 from wmrobot.plan.noise import empty_plan
 from wmrobot.plan.planner import make_planner
@@ -51,6 +55,30 @@ def test_timed_planning_is_the_same_planning(cfg: PlannerConfig) -> None:
         torch.testing.assert_close(found, expected, atol=0, rtol=0)
     assert stages.ms.keys() == {"encode", "prior", "search"}
     assert all(value > 0 for value in stages.ms.values())
+
+
+def test_only_the_planner_as_trained_is_compiled() -> None:
+    calls: list[str] = []
+
+    def compiler(function: Callable[P, R], /) -> Callable[P, R]:
+        def noted(*args: P.args, **kwargs: P.kwargs) -> R:
+            calls.append(getattr(function, "func", function).__name__)  # type: ignore[attr-defined]
+            return function(*args, **kwargs)
+
+        return noted
+
+    mind = replace(make_mind(), compiler=compiler)
+    stages = ["_encode", "propose", "search_from"]
+    for values, compiled in (
+        ({}, stages),
+        ({"horizon": 5}, []),
+        ({"agent": "shuffled"}, []),
+        ({"agent": "trained"}, stages),
+    ):
+        mind.configure(values)
+        calls.clear()
+        assert mind.act(OBS).shape == (1, 2)
+        assert calls == compiled
 
 
 @pytest.mark.parametrize("kind", ["mppi", "cem", "icem"])

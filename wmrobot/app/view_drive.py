@@ -1,11 +1,13 @@
 """Wires the window of `wmrobot view`: who drives, what, and where it is shown."""
 
+import threading
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wmrobot.app.announce import announce
+from wmrobot.app.compiling import Compilation
 from wmrobot.app.controllers import Card, checkpoint_folders, find_controller, read_controller
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.app.evaluate import check_card
@@ -36,6 +38,7 @@ from wmrobot.view.states import learn_decoder
 from wmrobot.view.tape import Tape
 from wmrobot.view.window import Window
 
+BEAT_EVERY = 0.5  # [s] between two signs of life while the planner is compiled
 LOOK_EVERY = 2.0  # [s] between two looks for a newer checkpoint
 
 
@@ -50,6 +53,7 @@ def drive(cfg: Config, window: Window) -> int:
     folder = find_controller(task=cfg.task, run=cfg.run)
     model, card = read_controller(folder, device)
     card = check_card(card, folder, task=cfg.task)
+    compilation = Compilation(cfg.compile, device, updates=0)
     learned = LearnedMind(
         model=model.eval(),
         base=card.planner,
@@ -57,9 +61,12 @@ def drive(cfg: Config, window: Window) -> int:
         frame_stack=card.model.frame_stack,
         generator=make_generator(cfg.seed, "window", device),
         agent=cfg.agent,
+        compiler=compilation,
     )
     rig = Rig(partial(make_env, card.task.name, card.env_options()), cfg.seed)
-    return _drive(cfg, window, learned, rig, {"controller": _short(folder)}, card)
+    return _drive(
+        cfg, window, learned, rig, {"controller": _short(folder)}, card, compilation=compilation
+    )
 
 
 def _drive(
@@ -69,6 +76,7 @@ def _drive(
     rig: Rig,
     facts: dict[str, str],
     card: Card | None = None,
+    compilation: Compilation | None = None,
 ) -> int:
     """All that bundles and learned models share."""
     spec = rig.spec
@@ -90,6 +98,8 @@ def _drive(
     keep_on = lambda: window.is_open and (until is None or time.monotonic() < until)  # noqa: E731
     try:
         driver.show_first()
+        if compilation is not None and compilation.on:
+            _compile(driver, mind, rig, compilation)
         if isinstance(mind, LearnedMind) and card is not None:
             _imagine(driver, mind, card, cfg.seed)
             if cfg.run is not None:
@@ -100,6 +110,26 @@ def _drive(
     if not window.is_open:
         raise ConfigError("view: the window's process has ended; its last words are above")
     return 0
+
+
+def _compile(driver: Driver, mind: Mind, rig: Rig, compilation: Compilation) -> None:
+    """Plan once, which compiles; the window is kept awake meanwhile."""
+    driver.say("compiling the planner: the robot waits for it")
+    done = threading.Event()
+
+    def keep_awake() -> None:
+        while not done.wait(BEAT_EVERY):
+            driver.beat()
+
+    beats = threading.Thread(target=keep_awake)
+    beats.start()  # nothing else speaks to the window until it ends
+    try:
+        compilation.rehearse(lambda: mind.act(rig.sense()))
+    finally:
+        done.set()
+        beats.join()
+    mind.reset()
+    driver.say(compilation.told)
 
 
 def _imagine(driver: Driver, mind: LearnedMind, card: Card, seed: int) -> None:

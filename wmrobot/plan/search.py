@@ -226,10 +226,26 @@ def search(model: LatentModel, z: Tensor, warm_start: Plan, noise: PlanNoise, ru
         noise: Drawn for this tick.
         rules: What tells one planner from another.
     """
-    num_prior = noise.prior.shape[1]
-    proposals = imagine_prior(model, z, noise.prior, noise.terminal[:, :num_prior])
+    return search_from(model, z, propose(model, z, noise), warm_start, noise, rules)
+
+
+def propose(model: LatentModel, z: Tensor, noise: PlanNoise) -> Imagined:
+    """The prior's P rollouts of a tick, which take part in every round."""
+    return imagine_prior(model, z, noise.prior, noise.terminal[:, : noise.prior.shape[1]])
+
+
+def search_from(
+    model: LatentModel,
+    z: Tensor,
+    proposals: Imagined,
+    warm_start: Plan,
+    noise: PlanNoise,
+    rules: Rules,
+) -> Plan:
+    """All rounds of `search`, beside what `propose` made."""
     found = begin(warm_start, rules.cfg)
+    beyond = noise.terminal[:, noise.prior.shape[1] :]
     for i in range(noise.candidates.shape[0]):
-        drawn = RoundNoise(noise.candidates[i], noise.terminal[:, num_prior:], noise.heads[i])
+        drawn = RoundNoise(noise.candidates[i], beyond, noise.heads[i])
         found = refine(model, z, found, proposals, drawn, rules)
     return choose(found, noise.pick)

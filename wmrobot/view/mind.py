@@ -12,7 +12,7 @@ from torch import Tensor
 from wmrobot.control.agents import AgentKind, PriorAgent, ShuffledDynamics, ZeroAgent
 from wmrobot.control.controller import Controller, to_tensors
 from wmrobot.core.spec import FloatArray, Obs
-from wmrobot.core.types import LatentModel
+from wmrobot.core.types import Compiler, LatentModel, leave_as_is
 from wmrobot.model.world_model import WorldModel
 from wmrobot.plan.config import CemConfig, IcemConfig, MppiConfig, PlannerConfig, SearchConfig
 from wmrobot.runtime.frames import FrameStack
@@ -122,6 +122,8 @@ class LearnedMind:
         frame_stack: Frames that it sees.
         generator: Random stream, on the model's device.
         agent: Who drives.
+        compiler: Makes the planner faster as it was trained, `base` and the model as it is; any
+            other one runs as it is, because compiling it would stop the robot for seconds.
     """
 
     model: WorldModel
@@ -130,6 +132,7 @@ class LearnedMind:
     frame_stack: int
     generator: torch.Generator
     agent: AgentKind = "trained"
+    compiler: Compiler = leave_as_is
     stages_ms: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -153,7 +156,8 @@ class LearnedMind:
     def _rebuild(self) -> None:
         device = self.generator.device
         wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-        self._stages = Stages(self.planner, wait)
+        as_trained = (self.planner, self.agent) == (self.base, "trained")
+        self._stages = Stages(self.planner, wait, self.compiler if as_trained else leave_as_is)
         self._frames = FrameStack(self.frame_stack)
         self._driver: Controller | PriorAgent | ZeroAgent
         match self.agent:

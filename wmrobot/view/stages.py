@@ -6,14 +6,15 @@ does, from the same pieces, and notes what a window wants to know on the way.
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from wmrobot.core.types import LatentModel, P, Plan, PlanNoise, R
+from wmrobot.core.types import Compiler, LatentModel, P, Plan, PlanNoise, R, leave_as_is
 from wmrobot.plan.config import PlannerConfig
 from wmrobot.plan.planner import make_rules
-from wmrobot.plan.search import RoundNoise, begin, choose, imagine_prior, refine
+from wmrobot.plan.search import propose, search_from
 
 
 class Stages:
@@ -22,10 +23,18 @@ class Stages:
     Args:
         cfg: The planner that is run.
         wait: Waits for the device, so that a stage's time is its own; nothing on a CPU.
+        compiler: Makes each stage faster.
     """
 
-    def __init__(self, cfg: PlannerConfig, wait: Callable[[], None] = lambda: None) -> None:
-        self._rules = make_rules(cfg)
+    def __init__(
+        self,
+        cfg: PlannerConfig,
+        wait: Callable[[], None] = lambda: None,
+        compiler: Compiler = leave_as_is,
+    ) -> None:
+        self._encode = compiler(_encode)
+        self._propose = compiler(propose)
+        self._search = compiler(partial(search_from, rules=make_rules(cfg)))
         self._wait = wait
         self.ms: dict[str, float] = {"encode": 0.0, "prior": 0.0, "search": 0.0}
         self.z: Tensor | None = None
@@ -40,16 +49,11 @@ class Stages:
         self, model: LatentModel, obs: Mapping[str, Tensor], warm_start: Plan, noise: PlanNoise
     ) -> Plan:
         start = time.perf_counter()
-        z = model.encode(obs)
+        z = self._encode(model, obs)
         encoded = self._now()
-        num_prior = noise.prior.shape[1]
-        proposals = imagine_prior(model, z, noise.prior, noise.terminal[:, :num_prior])
+        proposals = self._propose(model, z, noise)
         proposed = self._now()
-        found = begin(warm_start, self._rules.cfg)
-        for i in range(noise.candidates.shape[0]):
-            drawn = RoundNoise(noise.candidates[i], noise.terminal[:, num_prior:], noise.heads[i])
-            found = refine(model, z, found, proposals, drawn, self._rules)
-        plan = choose(found, noise.pick)
+        plan = self._search(model, z, proposals, warm_start, noise)
         done = self._now()
         self.z = z
         self.ms = {
@@ -62,3 +66,7 @@ class Stages:
     def _now(self) -> float:
         self._wait()
         return time.perf_counter()
+
+
+def _encode(model: LatentModel, obs: Mapping[str, Tensor]) -> Tensor:
+    return model.encode(obs)
