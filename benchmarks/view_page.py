@@ -1,9 +1,10 @@
-"""What a browser gets of a window: `python benchmarks/view_page.py [task ...]`.
+"""What a browser gets of a window: `python benchmarks/view_page.py [task ...] [key=value ...]`.
 
 Starts `wmrobot view` and opens its page in Debian's chromium, which draws in software here and
 takes the processor that the planner needs. Prints one JSON document: seconds from the command to
 the link and to the first picture of the robot, pictures a second that the browser draws, messages
-that it is sent, and what the page says of the planner.
+that it is sent, and what the page says of the planner. Settings are those of `wmrobot view`;
+`shadows=true` is the page's own, as in its address.
 """
 
 import io
@@ -38,11 +39,12 @@ COUNT_FRAMES = """async (seconds) => {
 
 
 @contextmanager
-def window(task: str) -> Iterator[tuple[str, float]]:
+def window(task: str, settings: list[str]) -> Iterator[tuple[str, float]]:
     """A window of a shipped controller: its link, and when it was asked for."""
     began = time.monotonic()
     seconds = PATIENCE_S + SETTLE_S + 4 * COUNT_S
     command = [sys.executable, "-m", "wmrobot", "view", task, f"port={PORT}", f"seconds={seconds}"]
+    command += settings
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -62,8 +64,10 @@ def wait_for_robot(page: Page) -> None:
     raise SystemExit("expected a robot on the page, got none")
 
 
-def measure(task: str, browser: Any) -> dict[str, Any]:
+def measure(task: str, settings: list[str], browser: Any) -> dict[str, Any]:
     """Figures of one task."""
+    query = "?" + "&".join(word for word in settings if word.startswith("shadows="))
+    settings = [word for word in settings if not word.startswith("shadows=")]
     page = browser.new_page(viewport=SIZE)
     received = [0]
 
@@ -71,9 +75,9 @@ def measure(task: str, browser: Any) -> dict[str, Any]:
         received[0] += 1
 
     page.on("websocket", lambda socket: socket.on("framereceived", count))
-    with window(task) as (link, began):
+    with window(task, settings) as (link, began):
         link_s = time.monotonic() - began
-        page.goto(link)
+        page.goto(link + query)
         wait_for_robot(page)
         picture_s = time.monotonic() - began
         page.wait_for_timeout(SETTLE_S * 1e3)
@@ -90,16 +94,18 @@ def measure(task: str, browser: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(tasks: list[str]) -> None:
+def main(words: list[str]) -> None:
     """Measure every task that is named."""
+    settings = [word for word in words if "=" in word]
+    tasks = [word for word in words if "=" not in word] or ["qube2-swingup", "walker-walk"]
     load = os.getloadavg()[0]
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        found = [measure(task, browser) for task in tasks]
+        found = [measure(task, settings, browser) for task in tasks]
         browser.close()
-    machine = {"cores": os.cpu_count(), "load_average": load, "page": SIZE}
+    machine = {"cores": os.cpu_count(), "load_average": load, "page": SIZE, "settings": settings}
     print(json.dumps({"case": "page", "made": machine, "found": found}, indent=2))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["qube2-swingup", "walker-walk"])
+    main(sys.argv[1:])

@@ -35,6 +35,7 @@ LINK = re.compile(r"http://127\.0\.0\.1:(\d+)/[\w-]{32}/")
         (["walker-walk", "port=0"], "port: expected 1 to 65535, got 0"),
         (["walker-walk", "seconds=0"], "seconds: expected more than 0, got 0.0"),
         (["bundle=b", "agent=prior"], "agent: a bundle holds its planner alone, got prior"),
+        (["bundle=b", "compile=true"], "compile: a bundle's planner is compiled already"),
     ],
 )
 def test_settings_that_make_no_sense(
