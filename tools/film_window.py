@@ -34,9 +34,9 @@ def main() -> None:
         with sync_playwright() as started:
             browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]
-            page.goto(link + "?shadows=true")
+            page.goto(link)
             page.wait_for_timeout(SETTLE_S * 1e3)
-            page.goto(f"{link}?shadows=true&speed={SPEED}")
+            page.goto(f"{link}?shadows=false&speed={SPEED}")
             page.wait_for_timeout(SETTLE_S * 1e3)
             close_warning(page)
             pictures = photograph(page)
@@ -69,6 +69,7 @@ def photograph(page: Page) -> list[Image.Image]:
         due = begin + index / PER_S / SPEED
         page.wait_for_timeout(max(0.0, due - time.monotonic()) * 1e3)
         picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        print(f"\r{index + 1} pictures", end="", file=sys.stderr, flush=True)
         pictures.append(picture.resize(SHOWN, Image.Resampling.LANCZOS))
     late = time.monotonic() - begin - SECONDS / SPEED
     if late > 1 / PER_S / SPEED:
