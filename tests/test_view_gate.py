@@ -108,7 +108,9 @@ def test_query_of_an_opened_address_arrives() -> None:
     arrived: list[dict[str, str]] = []
     gate = Gate(frozenset({"127.0.0.1"}), dict, arrived.append)
     ask(gate, f"/{gate.token}/?horizon=5&agent=prior")
-    assert arrived == [{"horizon": "5", "agent": "prior"}]
+    ask(gate, f"/{gate.token}/state?shadows=false")  # what a page asks for
+    ask(gate, f"/{gate.token}/state")  # and every second from then on
+    assert arrived == [{"horizon": "5", "agent": "prior"}, {"shadows": "false"}]
 
 
 def test_window_does_not_open_without_its_door(gate: Gate) -> None:

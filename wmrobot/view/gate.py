@@ -44,7 +44,7 @@ class Gate:
         hosts: Names that the page is reached by, without port; a request for another one was led
             here by somebody else's page.
         state: Told to the page: the query that its address should have, and whether all is well.
-        arrive: Called with the query of an address that somebody opens.
+        arrive: Called with the query of an address that somebody opens, or whose page asks for it.
     """
 
     def __init__(
@@ -96,7 +96,9 @@ class Gate:
                 return _answer(http.HTTPStatus.FORBIDDEN, "text/plain", b"wrong link\n")
             if request.headers.get("Upgrade", "").lower() == "websocket":
                 return None
-            name = rest.partition("?")[0]
+            name, query = rest.partition("?")[0], dict(parse_qsl(urlsplit(request.path).query))
+            if name in ("", "state") and query:
+                self._arrive(query)
             if name == "state":
                 return _answer(
                     http.HTTPStatus.OK, "application/json", json.dumps(self._state()).encode()
@@ -104,7 +106,6 @@ class Gate:
             if name == "page.js":
                 return _answer(http.HTTPStatus.OK, "application/javascript", _script())
             if name == "":
-                self._arrive(dict(parse_qsl(urlsplit(request.path).query)))
                 return _with_script(inner, connection, request)
             request.path = f"/{rest}"
             return inner(connection, request)

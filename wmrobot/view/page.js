@@ -19,13 +19,6 @@
     return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
   }
 
-  const asked = new URLSearchParams(location.search);
-  if (!asked.has("shadows") && drawsInSoftware()) {
-    asked.set("shadows", "false");
-    location.replace(location.pathname + "?" + asked.toString());
-    return;
-  }
-
   function banner(text) {
     let box = document.getElementById("wmrobot-banner");
     if (!text) {
@@ -52,9 +45,9 @@
     if (search !== location.search) history.replaceState(null, "", location.pathname + search);
   }
 
-  async function ask() {
+  async function ask(wish = "") {
     try {
-      const answer = await fetch("state", { cache: "no-store" });
+      const answer = await fetch("state" + wish, { cache: "no-store" });
       if (!answer.ok) throw new Error(String(answer.status));
       const state = await answer.json();
       missing = 0;
@@ -65,8 +58,9 @@
       missing += 1;
       if (missing >= PATIENCE) banner("The server is gone: nothing here is live any more.");
     }
-    setTimeout(ask, EVERY);
+    setTimeout(() => ask(), EVERY);
   }
 
-  addEventListener("DOMContentLoaded", ask);
+  const wanted = new URLSearchParams(location.search).has("shadows");
+  addEventListener("DOMContentLoaded", () => ask(!wanted && drawsInSoftware() ? "?shadows=false" : ""));
 })();
