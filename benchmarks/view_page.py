@@ -25,7 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 SIZE = {"width": 960, "height": 600}
 MIDDLE = {"x": 380, "y": 150, "width": 200, "height": 300}
 FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-PORT, SETTLE_S, COUNT_S, PATIENCE_S = 18_300, 15.0, 10.0, 60.0
+PORT, SETTLE_S, COUNT_S, PATIENCE_S, LONGEST_S = 18_300, 10.0, 10.0, 60.0, 300.0
 VISIBLE = 4.0  # standard deviation of the grey levels of an empty scene is below
 COUNT_FRAMES = """async (seconds) => {
   let frames = 0;
@@ -42,8 +42,15 @@ COUNT_FRAMES = """async (seconds) => {
 def window(task: str, settings: list[str]) -> Iterator[tuple[str, float]]:
     """A window of a shipped controller: its link, and when it was asked for."""
     began = time.monotonic()
-    seconds = PATIENCE_S + SETTLE_S + 4 * COUNT_S
-    command = [sys.executable, "-m", "wmrobot", "view", task, f"port={PORT}", f"seconds={seconds}"]
+    command = [
+        sys.executable,
+        "-m",
+        "wmrobot",
+        "view",
+        task,
+        f"port={PORT}",
+        f"seconds={LONGEST_S}",
+    ]
     command += settings
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -80,6 +87,7 @@ def measure(task: str, settings: list[str], browser: Any) -> dict[str, Any]:
         page.goto(link + query)
         wait_for_robot(page)
         picture_s = time.monotonic() - began
+        page.get_by_text("decoder fitted").wait_for(timeout=LONGEST_S * 1e3)  # now it drives
         page.wait_for_timeout(SETTLE_S * 1e3)
         received[0] = 0
         frames = page.evaluate(COUNT_FRAMES, COUNT_S)

@@ -17,8 +17,9 @@ from playwright.sync_api import Page, sync_playwright
 
 SIZE = {"width": 960, "height": 600}
 FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-PER_S, SECONDS, SPEED = 20, 4.0, 0.05
-SETTLE_S, COLOURS, SHOWN = 25.0, 96, (720, 450)
+PER_S, SECONDS, SPEED = 20, 3.0, 0.05
+PATIENCE_S = 300.0  # the planner is compiled first
+SETTLE_S, COLOURS, SHOWN = 25.0, 64, (640, 400)
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("task")
     parser.add_argument("out", type=Path)
     words = parser.parse_args()
-    command = [sys.executable, "-m", "wmrobot", "view", words.task, "port=18400"]
+    command = [sys.executable, "-m", "wmrobot", "view", words.task, "port=18400", "compile=true"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as view:
         assert view.stdout is not None
         link = next(line.split()[-1] for line in view.stdout if "http://" in line)
@@ -35,6 +36,7 @@ def main() -> None:
             browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]
             page.goto(link)
+            page.get_by_text("decoder fitted").wait_for(timeout=PATIENCE_S * 1e3)
             page.wait_for_timeout(SETTLE_S * 1e3)
             page.goto(f"{link}?shadows=false&speed={SPEED}")
             page.wait_for_timeout(SETTLE_S * 1e3)
