@@ -193,8 +193,8 @@ def test_datagrams_are_stamped_when_they_arrive() -> None:
         return (other.arrived_ns - before) / 1e6
 
     with closing(StampedPort()) as one, closing(StampedPort()) as other:
-        # the kernel begins to stamp a moment after it was asked to, and stamps what came before then
-        # when it is read
+        # the kernel begins to stamp a moment after it was asked to, and stamps what came before
+        # then when it is read
         late_ms()
         assert other.by_kernel == (sys.platform == "linux")
         if other.by_kernel:
