@@ -9,12 +9,19 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from wmrobot.app import bench_report, bench_timing
+from wmrobot.app import bench_report, bench_timing, device
 from wmrobot.app.bench import Config
 from wmrobot.app.bench_flops import necessary_plan_flops, plan_flops, row_cost, update_flops
 from wmrobot.app.bench_report import busy_warning
-from wmrobot.app.bench_timing import Case, measure, measure_in_turns, summarise
+from wmrobot.app.bench_timing import (
+    Case,
+    measure,
+    measure_in_turns,
+    product_rates,
+    summarise,
+)
 from wmrobot.app.cli import main
+from wmrobot.app.device import precision_warning
 from wmrobot.core.config import build
 from wmrobot.core.random import make_generator
 from wmrobot.data.batch import Batch
@@ -249,6 +256,25 @@ def test_a_busy_machine_is_warned_about() -> None:
         "warning: this machine is not idle (load average 1.25, expected at most 0.5): "
         "the times will be too long; wait for it, or do not publish them"
     )
+
+
+def test_bf16_is_warned_about_where_a_cpu_has_no_units_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for has_units in (True, False):
+        monkeypatch.setattr(device, "onednn_multiplies", lambda _, has=has_units: has)
+        assert (precision_warning(cpu, "bf16") is None) == has_units
+        assert precision_warning(cpu, "fp32") is None
+        assert precision_warning(cuda, "bf16") is None
+
+
+@pytest.mark.usefixtures("small_machine")
+def test_products_in_bf16_are_timed_by_the_ways_that_this_cpu_has() -> None:
+    rates = product_rates(torch.device("cpu"), 0.01, "bf16")
+    ways = {"mm", "onednn"} if device.onednn_multiplies("bf16") else {"mm"}
+    assert {rate.way for rate in rates} == ways
+    assert all(rate.gflops > 0 for rate in rates)
 
 
 @pytest.fixture

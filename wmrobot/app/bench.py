@@ -13,7 +13,7 @@ from wmrobot.app.bench_report import busy_warning, document, heading, machine, t
 from wmrobot.app.bench_simulation import env_cases, pixel_cases
 from wmrobot.app.bench_timing import Case, product_rates
 from wmrobot.app.compiling import CompileChoice
-from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.device import keep_freed_memory, pick_device, precision_warning, set_threads
 from wmrobot.app.output import emit
 from wmrobot.app.settings import TrainConfig
 from wmrobot.core.config import to_plain
@@ -91,9 +91,13 @@ def run(cfg: Config, *, json: bool) -> int:
     device = pick_device(cfg.device)
     made = machine(device, set_threads(cfg.threads))
     keep_freed_memory()
-    if warning := busy_warning(made["load_average"]):
-        print(warning, file=sys.stderr)
     learned = bool({"plan", "update"} & set(cfg.parts))
+    for warning in (
+        busy_warning(made["load_average"]),
+        precision_warning(device, cfg.model.precision) if learned else None,
+    ):
+        if warning:
+            print(warning, file=sys.stderr)
     rates = product_rates(device, cfg.seconds, cfg.model.precision) if learned else []
     if not json:
         print("\n".join(heading(made, rates)), flush=True)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from wmrobot.app.config import load
 from wmrobot.app.controllers import checkpoint_folders
-from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.device import keep_freed_memory, pick_device, precision_warning, set_threads
 from wmrobot.app.output import output_folder
 from wmrobot.app.progress import Progress
 from wmrobot.app.run_folder import RUN_FILE, lock_run, provenance
@@ -193,6 +193,8 @@ def _say(trainer: Trainer, folder: Path, device: str, threads: int) -> None:
         f"replay {trainer.replay.num_bytes / 1e6:,.1f} MB on {trainer.cfg.replay.storage}",
         file=sys.stderr,
     )
+    if warning := precision_warning(trainer.device, trainer.cfg.model.precision):
+        print(warning, file=sys.stderr)
 
 
 @contextmanager
