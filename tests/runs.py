@@ -142,7 +142,9 @@ def end_of(cfg: TrainConfig, run: Path) -> dict[str, Any]:
         for index in range(100):
             batch = trainer.replay.sample(trainer._sampler, 8)
             obs = {name: value.numpy() for name, value in batch.obs.items()}
-            end[f"batch {index}"] = [obs, *(value.numpy() for value in batch[1:])]
+            rest = [value.numpy() for value in batch[1:5]]
+            plan = [] if batch.plan is None else [value.numpy() for value in batch.plan]
+            end[f"batch {index}"] = [obs, *rest, *plan]
     tables = {name: (run / name).read_bytes() for name in ("eval.csv", "train.csv")}
     return {**end, **tables}
 

@@ -77,7 +77,7 @@ def test_the_priors_update_leaves_everything_else_alone() -> None:
     noise = learner.draw_noise(batch)
     zs = torch.rand(4, 4, 16, generator=make_generator(0, "zs"))
     before = weights(learner)
-    learner._update_prior(zs, batch.mask, noise)
+    learner._update_prior(zs, batch, noise)
     changed = moved(before, weights(learner))
     assert changed
     assert all(name.startswith("model.prior.") for name in changed)
@@ -95,7 +95,7 @@ def test_scale_is_a_running_range_of_percentiles() -> None:
     value = model.value(zs[0], model.propose(zs[0], noise.prior[0]), noise.prior_heads)
     low, high = np.percentile(value.detach().numpy().astype(np.float64), [5, 95])
     assert high - low > 1
-    learner._update_prior(zs, batch.mask, noise)
+    learner._update_prior(zs, batch, noise)
     assert learner.scale.item() == pytest.approx(0.9 + 0.1 * (high - low), rel=1e-4)
 
 

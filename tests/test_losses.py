@@ -14,6 +14,7 @@ from wmrobot.learn.config import LearnerConfig
 from wmrobot.learn.learner import Learner
 from wmrobot.learn.losses import (
     UpdateNoise,
+    latent_mask,
     model_losses,
     prior_loss,
     prior_values,
@@ -135,7 +136,8 @@ def test_padding_after_an_end_has_no_influence(*, episodic: bool) -> None:
     for each in (batch, other):
         losses = model_losses(model, learner.target_values, each, noise, CFG)
         sample, value = prior_values(model, losses.zs, noise)
-        loss = losses.total + prior_loss(sample, value, each.mask, learner.scale, CFG)
+        mask = latent_mask(each.mask)
+        loss = losses.total + prior_loss(sample, value, mask, learner.scale, CFG)
         gradients.append(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True))
         scalars = torch.stack([*losses[:-1], loss]).detach()
         if each is batch:
@@ -191,7 +193,8 @@ def test_prior_loss_by_hand() -> None:
     value = torch.tensor([[4.0, 8.0], [2.0, 6.0]])
     cfg = LearnerConfig(entropy_coef=0.1)
     sample = PriorSample(torch.zeros(2, 2, 3), log_prob)
-    found = prior_loss(sample, value, torch.tensor([[1.0, 0.0]]), torch.tensor(2.0), cfg)
+    mask = latent_mask(torch.tensor([[1.0, 0.0]]))
+    found = prior_loss(sample, value, mask, torch.tensor(2.0), cfg)
     # z_0 of both rows and z_1 of the first happened
     expected = -((2 + 0.1) + (4 - 0.2) + 0.5 * (1 - 0.05)) / 3
     assert found.item() == pytest.approx(expected)
@@ -217,7 +220,7 @@ def test_prior_climbs_the_value() -> None:
     for _ in range(10):
         optimizer.zero_grad()
         sample, value = prior_values(model, zs, noise)
-        prior_loss(sample, value, torch.ones(3, 4), learner.scale, CFG).backward()
+        prior_loss(sample, value, torch.ones(4, 4), learner.scale, CFG).backward()
         optimizer.step()
     assert prior_values(model, zs, noise)[1].mean() > before
 
@@ -233,7 +236,7 @@ def test_entropy_pays_for_spread() -> None:
             model.prior[-1].weight.zero_()
             model.prior[-1].bias.copy_(torch.tensor([0.0, 0.0, raw, raw]))
         sample = model.sample_prior(zs, eps)
-        return prior_loss(sample, torch.zeros(2, 4), torch.ones(1, 4), torch.tensor(1.0), CFG)
+        return prior_loss(sample, torch.zeros(2, 4), torch.ones(2, 4), torch.tensor(1.0), CFG)
 
     assert loss_with_log_std(0.6) < loss_with_log_std(0.0) < loss_with_log_std(-0.6)
 

@@ -159,7 +159,7 @@ def check_same_samples(again: Replay, replay: Replay) -> None:
     assert again.num_samples == replay.num_samples
     first = replay.sample(np.random.default_rng(1), 300)
     second = again.sample(np.random.default_rng(1), 300)
-    for a, b in zip(first[1:], second[1:], strict=True):
+    for a, b in zip(first[1:5], second[1:5], strict=True):
         assert a.equal(b)
     assert all(first.obs[name].equal(second.obs[name]) for name in first.obs)
 

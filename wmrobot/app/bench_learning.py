@@ -235,9 +235,7 @@ def update_cases(subject: Subject, seconds: float) -> Iterator[Case]:
     flops = update_flops(subject.cost, num_q=cfg.model.num_q, horizon=horizon, batch_size=size)
 
     def sample() -> Batch:
-        batch = replay.sample(generator, size)
-        obs = {name: value.to(subject.device) for name, value in batch.obs.items()}
-        return Batch(obs, *(value.to(subject.device) for value in batch[1:]))
+        return replay.sample(generator, size).to(subject.device)
 
     shape = subject.shape(size)
     timing = measure(lambda: None, lambda _: sample(), seconds=seconds, device=subject.device)

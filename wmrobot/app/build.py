@@ -70,4 +70,5 @@ def build_replay(cfg: TrainConfig, spec: TaskSpec, device: torch.device) -> Repl
         frame_stack=cfg.model.frame_stack if "rgb" in spec.obs_shapes else 1,
         device=device if cfg.replay.storage == "device" else "cpu",
         budget_bytes=memory_budget(cfg.replay, device),
+        keep_plans=cfg.learner.prior_from == "plan",
     )

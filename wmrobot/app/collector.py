@@ -13,6 +13,7 @@ from wmrobot.control.controller import Controller
 from wmrobot.core.random import make_numpy_generator
 from wmrobot.core.spec import FloatArray
 from wmrobot.data.episodes import write_episode
+from wmrobot.data.plans import PlannedAction
 from wmrobot.data.replay import Replay
 from wmrobot.envs.vector import VectorEnv
 
@@ -43,6 +44,7 @@ class Collector:
         self._finished: list[float] = []  # returns since they were last told
         self.returns = np.zeros(cfg.num_envs)  # of the episodes that go on
         self.obs: dict[str, np.ndarray] = {}
+        self._planned: PlannedAction | None = None  # behind the actions that were chosen last
 
     def begin(self) -> None:
         """Start the first episodes."""
@@ -57,13 +59,17 @@ class Collector:
         """
         if self.progress.counters.decisions < self.cfg.seed_steps:
             shape = (self.cfg.num_envs, self.env.task_spec.action_dim)
+            self._planned = None
             return self._explorer.uniform(-1, 1, shape).astype(np.float32)
-        return self.controller.act(self.obs, explore=self._exploring)
+        action = self.controller.act(self.obs, explore=self._exploring)
+        plan = self.controller.plan
+        self._planned = PlannedAction(plan.mean[:, 0], plan.std[:, 0])
+        return action
 
     def execute(self, action: FloatArray) -> None:
         """Take one decision in every environment, and remember it."""
         step = self.env.step(action)
-        self.replay.add(action, step)
+        self.replay.add(action, step, self._planned)
         self.obs = step.obs
         self.returns += step.reward
         self.progress.counters.decisions += self.cfg.num_envs

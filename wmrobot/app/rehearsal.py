@@ -12,6 +12,7 @@ from wmrobot.core.random import make_generator
 from wmrobot.core.spec import TaskSpec
 from wmrobot.data.batch import Batch
 from wmrobot.data.memory import TORCH_DTYPE
+from wmrobot.data.plans import PlannedAction
 from wmrobot.learn.learner import Learner
 
 
@@ -30,6 +31,8 @@ def rehearse(
     device = learner.generator.device
     depth = card.model.frame_stack if "rgb" in card.task.obs_shapes else 1
     batch = _blank_batch(card.task, card.planner.horizon, batch_size, depth, device)
+    if learner.cfg.prior_from == "plan":
+        batch = batch._replace(plan=PlannedAction(batch.action, torch.ones_like(batch.action)))
 
     def plan() -> None:
         for count in sorted(robots):

@@ -38,6 +38,7 @@ from wmrobot.app.logs import Logs
 from wmrobot.app.progress import Counters, Progress
 from wmrobot.app.recorded import deal
 from wmrobot.app.rehearsal import rehearse
+from wmrobot.app.replanning import Replanner
 from wmrobot.app.schedule import is_due, updates_due
 from wmrobot.app.settings import TrainConfig, settings_of_learning
 from wmrobot.app.stopwatch import Stopwatch
@@ -109,9 +110,22 @@ class Trainer:
         self.stopwatch, self.watch = Stopwatch(run), Watch()
         self.progress = Progress()
         self.collector = Collector(cfg, self.env, self.controller, self.replay, self.progress)
+        self.replanner = self._make_replanner()
         self.stop_requested = False
         self._sampler = make_numpy_generator(cfg.seed, "replay")
         self._metrics: dict[str, Tensor] = {}
+
+    def _make_replanner(self) -> Replanner | None:
+        if self.replay.plans is None:
+            return None
+        return Replanner(
+            self.model,
+            self.card,
+            self.replay,
+            self.cfg.learner.replan_size,
+            make_generator(self.cfg.seed, "replanner", self.device),
+            self.compilation,
+        )
 
     @property
     def counters(self) -> Counters:
@@ -153,6 +167,8 @@ class Trainer:
         self.learner.load_state(state["learner"])
         self.controller.load_state(state["controller"])
         self.chunks.load(state["chunks"])
+        if self.replanner:
+            self.replanner.load_state(state["replanner"])
         self.progress.counters = Counters(**state["counters"])
         self.progress.last_return = float(state["last_return"])
         self._sampler.bit_generator.state = state["sampler"]
@@ -166,6 +182,8 @@ class Trainer:
         """Compile what the settings let be compiled, before the first decision."""
         cfg = self.cfg
         robots = {cfg.eval_episodes} if cfg.offline else {cfg.eval_episodes, cfg.num_envs}
+        if self.replanner:
+            robots.add(cfg.learner.replan_size)
         rehearse(
             self.compilation,
             self.learner,
@@ -242,10 +260,13 @@ class Trainer:
         begin = time.perf_counter()
         self.learner.set_progress(self.counters.decisions / self.cfg.steps)
         while self.counters.owed >= 1 and not self.stop_requested:
-            batch = self.replay.sample(self._sampler, self.cfg.learner.batch_size)
-            self._metrics = self.learner.update(batch.to(self.device))
+            rows, columns = self.replay.draw(self._sampler, self.cfg.learner.batch_size)
+            batch = self.replay.gather(rows, columns).to(self.device)
+            self._metrics = self.learner.update(batch)
             self.counters.owed -= 1
             self.counters.updates += 1
+            if self.replanner and self.counters.updates % self.cfg.learner.replan_every == 0:
+                self.replanner.replan(rows, columns, batch)
             self.watch.note(self._metrics, self.counters.updates)
         self.progress.update_s += time.perf_counter() - begin
 
@@ -302,6 +323,7 @@ class Trainer:
             "num_rows": self.replay.num_rows,
             "learner": self.learner.state(),
             "controller": self.controller.state(),
+            "replanner": self.replanner.state() if self.replanner else {},
             **self.collector.state(),
             "counters": vars(self.counters),
             "last_return": np.array(self.progress.last_return),  # may be NaN: no JSON

@@ -61,7 +61,7 @@ class Controller:
         self.model, self.cfg, self.generator = model, cfg, generator
         self.obs_shapes, self.action_dim = dict(obs_shapes), action_dim
         self._num_q = num_q
-        self._tick = compiler(_make_tick(cfg))
+        self._tick = compiler(make_tick(cfg))
         self._frames = FrameStack(frame_stack)
         self._plan: Plan | None = None
 
@@ -147,7 +147,8 @@ class Controller:
 
 
 @cache  # the same function for the same planner: it is compiled once
-def _make_tick(cfg: PlannerConfig) -> Callable[..., Plan]:
+def make_tick(cfg: PlannerConfig) -> Callable[..., Plan]:
+    """`tick` with the planner that the settings ask for."""
     return partial(tick, make_planner(cfg))
 
 

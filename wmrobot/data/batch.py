@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wmrobot.data.plans import PlannedAction
+
 
 class Batch(NamedTuple):
     """Subsequences of one replay, on the learner's device.
@@ -16,6 +18,7 @@ class Batch(NamedTuple):
         reward: (H, B).
         terminated: (H, B) 1 where the decision ended the episode with nothing after it.
         mask: (H, B) 1 where the decision happened; 0 after an episode's end.
+        plan: (H, B, A) what the planner thought best, or None where the replay keeps no plans.
     """
 
     obs: Mapping[str, Tensor]
@@ -23,9 +26,21 @@ class Batch(NamedTuple):
     reward: Tensor
     terminated: Tensor
     mask: Tensor
+    plan: PlannedAction | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device; on a GPU the copy may still be under way."""
-        move = [value.to(device, non_blocking=True) for value in self[1:]]
-        obs = {name: value.to(device, non_blocking=True) for name, value in self.obs.items()}
-        return Batch(obs, *move)
+
+        def move(value: Tensor) -> Tensor:
+            return value.to(device, non_blocking=True)
+
+        obs = {name: move(value) for name, value in self.obs.items()}
+        plan = None if self.plan is None else PlannedAction(*map(move, self.plan))
+        return Batch(
+            obs,
+            move(self.action),
+            move(self.reward),
+            move(self.terminated),
+            move(self.mask),
+            plan,
+        )

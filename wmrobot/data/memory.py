@@ -35,12 +35,14 @@ class ReplayConfig:
             raise ConfigError(f"budget_gb: expected at least 0, got {self.budget_gb}")
 
 
-def row_bytes(obs_shapes: Mapping[str, tuple[int, ...]], action_dim: int) -> int:
+def row_bytes(
+    obs_shapes: Mapping[str, tuple[int, ...]], action_dim: int, *, keep_plans: bool = False
+) -> int:
     """Memory of one row [bytes]."""
     obs = sum(
         int(np.prod(shape)) * TORCH_DTYPE[name].itemsize for name, shape in obs_shapes.items()
     )
-    return obs + 4 * (action_dim + 2) + 3 * 8
+    return obs + 4 * (action_dim * (3 if keep_plans else 1) + 2) + 3 * 8
 
 
 def memory_budget(cfg: ReplayConfig, device: torch.device) -> int:

@@ -16,6 +16,7 @@ from wmrobot.core.spec import Array, BoolArray, FloatArray, IntArray, Obs, Step
 from wmrobot.data.batch import Batch
 from wmrobot.data.episodes import Episode
 from wmrobot.data.memory import TORCH_DTYPE, row_bytes
+from wmrobot.data.plans import PlannedAction, PlanTable
 from wmrobot.data.windows import Windows
 
 
@@ -31,6 +32,7 @@ class Replay:
         frame_stack: Frames that the model sees.
         device: Where rows are stored.
         budget_bytes: Most memory to take; None does not check.
+        keep_plans: Whether to keep what the planner thought best at every decision.
 
     Raises:
         DataError: The rows do not fit the budget.
@@ -47,12 +49,13 @@ class Replay:
         frame_stack: int = 1,
         device: torch.device | str = "cpu",
         budget_bytes: int | None = None,
+        keep_plans: bool = False,
     ) -> None:
         self.num_envs, self.horizon, self.frame_stack = num_envs, horizon, frame_stack
         # a row more for each episode's last observation, and enough to hold one window at least
         self.num_rows = max(-(-capacity // num_envs) + horizon + frame_stack, 4 * horizon)
         self.num_rows += self.num_rows // 100
-        bytes_a_row = num_envs * row_bytes(obs_shapes, action_dim)
+        bytes_a_row = num_envs * row_bytes(obs_shapes, action_dim, keep_plans=keep_plans)
         self.num_bytes = self.num_rows * bytes_a_row
         if budget_bytes is not None and self.num_bytes > budget_bytes:
             most = budget_bytes // bytes_a_row  # rows that would fit
@@ -71,6 +74,13 @@ class Replay:
         self._action = torch.zeros(*rows, action_dim, device=device)
         self._reward = torch.zeros(rows, device=device)
         self._terminated = torch.zeros(rows, device=device)
+        self.plans = (
+            PlanTable(
+                num_rows=self.num_rows, num_envs=num_envs, action_dim=action_dim, device=device
+            )
+            if keep_plans
+            else None
+        )
         self._windows = Windows(
             num_rows=self.num_rows, num_envs=num_envs, horizon=horizon, frame_stack=frame_stack
         )
@@ -91,12 +101,13 @@ class Replay:
         self._write_obs(obs, columns)
         self._windows.open(columns)
 
-    def add(self, action: FloatArray, step: Step) -> None:
+    def add(self, action: FloatArray, step: Step, plan: PlannedAction | None = None) -> None:
         """Write one decision of every environment, and open the next episode where one ended.
 
         Args:
             action: (B, A) what was done at the last observation.
             step: What came of it.
+            plan: (B, A) what the planner thought best there; None where it was not asked.
         """
         self._record(
             self._windows.columns,
@@ -105,6 +116,7 @@ class Replay:
             step.terminated,
             step.final_obs,
             step.ended,
+            plan,
         )
         ended = np.flatnonzero(step.ended)
         if len(ended):
@@ -159,9 +171,23 @@ class Replay:
         Raises:
             DataError: Nothing can be sampled yet.
         """
-        return self._gather(*self._windows.draw(generator, batch_size))
+        return self.gather(*self.draw(generator, batch_size))
 
-    def _gather(self, rows: IntArray, columns: IntArray) -> Batch:
+    def draw(self, generator: np.random.Generator, batch_size: int) -> tuple[IntArray, IntArray]:
+        """Rows (n,) and rings (n,) where such subsequences begin.
+
+        Raises:
+            DataError: Nothing can be sampled yet.
+        """
+        return self._windows.draw(generator, batch_size)
+
+    def replan(self, rows: IntArray, columns: IntArray, plan: PlannedAction) -> None:
+        """Replace what the planner thought best at rows (n,) of rings (n,)."""
+        assert self.plans is not None, "replan asked of a replay that keeps no plans"
+        self.plans.put(rows % self.num_rows, columns, plan)
+
+    def gather(self, rows: IntArray, columns: IntArray) -> Batch:
+        """The subsequences that begin at rows (B,) of rings (B,), as `draw` gave them."""
         length = self._windows.length(rows, columns)
         first = self._windows.start(rows, columns)
         offsets = np.arange(self.horizon + 1)[:, None]
@@ -176,6 +202,7 @@ class Replay:
             reward=self._reward[slot, column],
             terminated=self._terminated[slot, column],
             mask=mask,
+            plan=None if self.plans is None else self.plans.take(slot, column),
         )
 
     def _gather_obs(
@@ -198,11 +225,14 @@ class Replay:
         terminated: BoolArray,
         final_obs: Obs,
         ended: BoolArray,
+        plan: PlannedAction | None = None,
     ) -> None:
         slots = (self._windows.head[columns] - 1) % self.num_rows
         self._put(self._action, slots, columns, action)
         self._put(self._reward, slots, columns, reward)
         self._put(self._terminated, slots, columns, terminated)
+        if self.plans is not None:
+            self.plans.put(slots, columns, plan)
         self._write_obs(final_obs, columns)
         self._windows.follow(columns, ended)
 

@@ -1,6 +1,7 @@
 """Settings of the update step; names and defaults are TD-MPC2's."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from wmrobot.core.errors import ConfigError
 
@@ -26,6 +27,10 @@ class LearnerConfig:
         value_coef: Weight of the value's cross-entropy.
         termination_coef: Weight of the termination's cross-entropy.
         entropy_coef: Weight of the prior's entropy.
+        prior_from: What the prior learns from: `value`, which it climbs as in TD-MPC2, or `plan`,
+            where it imitates the planner (Wang et al. 2025, Bootstrapped MPC).
+        replan_every: Updates between two re-plannings of old decisions, where `prior_from=plan`.
+        replan_size: Decisions that are planned again each time.
         discount_denom: Episode length over this gives the effective horizon.
         discount_min: Lowest discount.
         discount_max: Highest discount.
@@ -45,13 +50,22 @@ class LearnerConfig:
     value_coef: float = 0.1
     termination_coef: float = 1.0
     entropy_coef: float = 1e-4
+    prior_from: Literal["value", "plan"] = "value"
+    replan_every: int = 10
+    replan_size: int = 20
     discount_denom: float = 5.0
     discount_min: float = 0.95
     discount_max: float = 0.995
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size: expected at least 1, got {self.batch_size}")
+        for name in ("batch_size", "replan_every", "replan_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.prior_from == "plan" and self.replan_size > self.batch_size:
+            raise ConfigError(
+                f"replan_size: expected at most batch_size={self.batch_size}, "
+                f"got {self.replan_size}"
+            )
         for name in ("lr", "enc_lr_scale", "grad_clip_norm", "discount_denom"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name}: expected more than 0, got {getattr(self, name)}")

@@ -11,7 +11,14 @@ from torch import Tensor
 from wmrobot.core.types import Compiler, leave_as_is
 from wmrobot.data.batch import Batch
 from wmrobot.learn.config import LearnerConfig
-from wmrobot.learn.losses import UpdateNoise, model_losses, prior_loss, prior_values
+from wmrobot.learn.losses import (
+    UpdateNoise,
+    latent_mask,
+    model_losses,
+    prior_fit,
+    prior_loss,
+    prior_values,
+)
 from wmrobot.learn.shift import MAX_SHIFT, random_shift
 from wmrobot.model.world_model import WorldModel
 
@@ -56,7 +63,7 @@ class Learner:
         self._target_params: list[Tensor] = list(self.target_values.parameters())
         self.scale = torch.ones((), device=generator.device)
         self._model_losses = compiler(model_losses)
-        self._prior_values = compiler(prior_values)
+        self._prior_values, self._prior_fit = compiler(prior_values), compiler(prior_fit)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One update on one batch; returns metrics as tensors, on the device.
@@ -76,7 +83,7 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-        metrics = self._update_prior(losses.zs, batch.mask, noise)
+        metrics = self._update_prior(losses.zs, batch, noise)
         with torch.no_grad():
             torch._foreach_lerp_(self._target_params, self._value_params, self.cfg.tau)
         return {
@@ -89,12 +96,17 @@ class Learner:
             **metrics,
         }
 
-    def _update_prior(self, zs: Tensor, mask: Tensor, noise: UpdateNoise) -> dict[str, Tensor]:
+    def _update_prior(self, zs: Tensor, batch: Batch, noise: UpdateNoise) -> dict[str, Tensor]:
         self.model.values.requires_grad_(False)
-        sample, value = self._prior_values(self.model, zs, noise)
-        # running 5-to-95-percentile range of values, at least 1
-        low, high = torch.quantile(value[0].detach(), value.new_tensor(_SCALE_PERCENTILES))
-        self.scale.lerp_((high - low).clamp(min=1.0), self.cfg.tau)
+        if batch.plan is None:
+            sample, value = self._prior_values(self.model, zs, noise)
+            mask = latent_mask(batch.mask)
+            # running 5-to-95-percentile range of values, at least 1
+            low, high = torch.quantile(value[0].detach(), value.new_tensor(_SCALE_PERCENTILES))
+            self.scale.lerp_((high - low).clamp(min=1.0), self.cfg.tau)
+        else:  # in nats, which need no scale
+            sample, value = self._prior_fit(self.model, zs[:-1], batch.plan, noise)
+            mask = batch.mask * batch.plan.known
         loss = prior_loss(sample, value, mask, self.scale, self.cfg)
         loss.backward()  # type: ignore[no-untyped-call]
         self.model.values.requires_grad_(True)
@@ -105,7 +117,7 @@ class Learner:
             "prior_loss": loss.detach(),
             "prior_entropy": -sample.log_prob.detach().mean(),
             "prior_grad_norm": grad_norm,
-            "value_mean": value.detach().mean(),
+            "value_mean": (value.detach() * mask).sum() / mask.sum().clamp(min=1),
             "value_scale": self.scale.clone(),
         }
 

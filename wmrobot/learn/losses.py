@@ -1,5 +1,6 @@
 """The losses of TD-MPC2 (Hansen et al. 2024, equations 3 to 6), over rollouts in latent space."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wmrobot.data.batch import Batch
+from wmrobot.data.plans import PlannedAction
 from wmrobot.learn.config import LearnerConfig
 from wmrobot.model.world_model import PriorSample, ValueEnsemble, WorldModel
 
@@ -115,7 +117,12 @@ def model_losses(
 def step_weights(rho: float, mask: Tensor) -> Tensor:
     """Weights (H, B) of a mean over the decisions that happened, step t counting rho^t."""
     powers = rho ** torch.arange(mask.shape[0], device=mask.device, dtype=mask.dtype)
-    return powers.unsqueeze(1) * mask / mask.sum()
+    return powers.unsqueeze(1) * mask / mask.sum().clamp(min=1)
+
+
+def latent_mask(mask: Tensor) -> Tensor:
+    """What counts among the latents (H + 1, B): the first, and each that a decision led to."""
+    return torch.cat([torch.ones_like(mask[:1]), mask])
 
 
 def prior_values(model: WorldModel, zs: Tensor, noise: UpdateNoise) -> tuple[PriorSample, Tensor]:
@@ -123,6 +130,22 @@ def prior_values(model: WorldModel, zs: Tensor, noise: UpdateNoise) -> tuple[Pri
     sample = model.sample_prior(zs, noise.prior)
     logits = model.values(zs, sample.action, noise.prior_heads, noise.prior_dropout)
     return sample, model.two_hot.decode(logits).mean(dim=0)
+
+
+def prior_fit(
+    model: WorldModel, zs: Tensor, plan: PlannedAction, noise: UpdateNoise
+) -> tuple[PriorSample, Tensor]:
+    """The prior's actions at zs (H, B, Z) and how well they fit the plans there (H, B).
+
+    The fit is `log N(a; plan) - log prior(a)`: minus its mean is the divergence KL(prior || plan)
+    as in Wang et al. 2025, and no action is ever taken through tanh's inverse. It means nothing
+    where no plan is known.
+    """
+    sample = model.sample_prior(zs, noise.prior[: len(zs)])
+    std = plan.std.where(plan.known.unsqueeze(-1), 1.0)
+    error = (sample.action - plan.mean) / std
+    density = -(0.5 * error.square() + std.log() + 0.5 * math.log(2 * math.pi)).sum(dim=-1)
+    return sample, density - sample.log_prob
 
 
 def prior_loss(
@@ -135,10 +158,10 @@ def prior_loss(
 
     Args:
         sample: Actions of the prior.
-        value: (H + 1, B) their values, from heads that must not be trained here.
-        mask: (H, B) decisions that happened.
+        value: (T, B) their values, from heads that must not be trained here, or their fit to plans.
+        mask: (T, B) what counts: nothing after an episode's end, nor where no plan is known.
         scale: () running range of values.
         cfg: Weights.
     """
-    weight = step_weights(cfg.rho, torch.cat([torch.ones_like(mask[:1]), mask]))
+    weight = step_weights(cfg.rho, mask)
     return -(weight * (value / scale - cfg.entropy_coef * sample.log_prob)).sum()
