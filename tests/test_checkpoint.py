@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from tests.runs import (
     snapshot_of,
     tiny,
 )
+from wmrobot.app import trainer
 from wmrobot.app.checkpoint import ReplayChunks, read_training
 from wmrobot.app.controllers import KIND, SCHEMA, checkpoint_folders, read_controller
 from wmrobot.core.errors import CheckpointError
@@ -145,6 +148,26 @@ def test_checkpoint_of_other_settings_is_refused(checkpoint: Path, tmp_path: Pat
         f"{checkpoint}: expected a checkpoint of this run's settings, with steps=30, got 24; "
         "put that back as it was, or start a new run with init="
     )
+
+
+def test_checkpoint_of_a_version_with_fewer_settings_goes_on(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run had today's default of what it did not know."""
+
+    def of_an_older_version(folder: Path) -> dict[str, Any]:
+        state = read_training(folder)
+        del state["settings"]["learner"]["prior_from"], state["settings"]["extra_iterations"]
+        return state
+
+    monkeypatch.setattr(trainer, "read_training", of_an_older_version)
+    with opened(CFG, checkpoint.parents[1]) as again:
+        assert again.counters.decisions == 24
+    with (
+        opened(replace(CFG, extra_iterations=0), tmp_path / "other") as other,
+        pytest.raises(CheckpointError, match="with extra_iterations=0, got 2;"),
+    ):
+        other.resume(checkpoint)
 
 
 def test_weights_that_are_not_finite_are_refused(checkpoint: Path) -> None:
@@ -316,7 +339,7 @@ def test_rings_that_go_round_unevenly_come_back(gap: int, tmp_path: Path) -> Non
     if replay.num_samples:
         first, second = (r.sample(np.random.default_rng(0), 64) for r in (replay, again))
         assert_same([first.obs["state"].numpy()], [second.obs["state"].numpy()])
-        for a, b in zip(first[1:], second[1:], strict=True):
+        for a, b in zip(first[1:5], second[1:5], strict=True):
             assert_same(a.numpy(), b.numpy())
 
 

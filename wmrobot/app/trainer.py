@@ -42,7 +42,7 @@ from wmrobot.app.replanning import Replanner
 from wmrobot.app.schedule import is_due, updates_due
 from wmrobot.app.settings import TrainConfig, settings_of_learning
 from wmrobot.app.stopwatch import Stopwatch
-from wmrobot.core.config import to_plain
+from wmrobot.core.config import build, to_plain
 from wmrobot.core.errors import ObservationError
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.seeds import derive_seed
@@ -160,8 +160,10 @@ class Trainer:
         state = read_training(checkpoint)
         model, card = read_controller(checkpoint, self.device)
         rows = {"num_rows": self.replay.num_rows}
+        # what an older version had no setting for, it did as today's default does
+        settings = settings_of_learning(build(TrainConfig, state["settings"]))
         refuse_another(checkpoint, "task", to_plain(card.task), to_plain(self.card.task))
-        refuse_another(checkpoint, "settings", state["settings"], settings_of_learning(self.cfg))
+        refuse_another(checkpoint, "settings", settings, settings_of_learning(self.cfg))
         refuse_another(checkpoint, "data", {"num_rows": state["num_rows"]}, rows)
         self.model.load_state_dict(model.state_dict())
         self.learner.load_state(state["learner"])
