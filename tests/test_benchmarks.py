@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, pictures, robustness, scaling
+from benchmarks import ablation, gpu, pictures, robustness, scaling
 from wmrobot.envs.registry import make_env
 
 ROOT = Path(__file__).parents[1]
@@ -105,3 +105,41 @@ def test_costs_are_drawn_for_each_robot(tmp_path: Path) -> None:
 def test_pictures_need_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert pictures.main(["walker-walk"]) == 2
     assert capsys.readouterr().err == "error: expected a file.png, then names of tasks\n"
+
+
+def returns(*means: float) -> dict[str, np.ndarray]:
+    spread = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    return {f"task {i}": mean + 5 * spread for i, mean in enumerate(means)}
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict", "low", "high"),
+    [
+        ((140.0, 260.0), "on by default", 1.0, 1.0),
+        ((100.0, 200.0), "inconclusive: stays off", 0.4, 0.6),
+        ((60.0, 150.0), "inconclusive: stays off", 0.0, 0.0),
+        ((200.0, 170.0), "inconclusive: stays off", 1.0, 1.0),  # one task is worse by 15%
+        ((200.0, 190.0), "on by default", 1.0, 1.0),  # by 5%
+    ],
+)
+def test_a_setting_is_on_only_by_the_rule(
+    ours: tuple[float, ...], verdict: str, low: float, high: float
+) -> None:
+    told = ablation.judge(returns(*ours), returns(100.0, 200.0))
+    assert told["verdict"] == verdict
+    assert low <= told["probability_of_improvement"] <= high
+
+
+def test_a_setting_is_not_judged_by_fewer_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, seeds in (("plain", 5), ("other", 4)):
+        (tmp_path / name).mkdir()
+        rows = [f"cheetah-run,{s},finished,50000,{100 + s}.5,9.0," for s in range(seeds)]
+        rows.append("cheetah-run,9,failed,20000,,3.0,TrainingError")
+        header = "task,seed,state,step,reward,minutes,reason"
+        (tmp_path / name / "runs.csv").write_text("\n".join([header, *rows]) + "\n")
+    assert ablation.main(["plain", "plain", f"results={tmp_path}"]) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"]["cheetah-run"]["change_percent"] == 0
+    assert ablation.main(["plain", "other", f"results={tmp_path}"]) == 2
+    assert capsys.readouterr().err == ("error: cheetah-run: expected 5 finished seeds, got 4\n")
