@@ -56,13 +56,43 @@ def test_order_of_modalities_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.05)])
-def test_a_picture_is_convolved_with_its_grey_levels_from_minus_to_plus_a_half(
+def test_a_picture_is_convolved_as_it_differs_from_the_mean_ones(
     precision: Precision, tolerance: float
 ) -> None:
     encoder = PictureEncoder(replace(TINY, precision=precision), (6, 64, 64))
     picture = observations(3)["rgb"]
-    expected = encoder.project(encoder.convolutions(picture / 255 - 0.5).flatten(1))
+    expected = encoder.project(encoder.convolutions((picture - 128.0) / 255).flatten(1))
     torch.testing.assert_close(encoder(picture), expected, atol=tolerance, rtol=0.0)
+
+    encoder.standardise(picture)
+    mean = (picture.double().mean(dim=0) + 0.5).floor()
+    spread = (picture - mean).square().mean().sqrt()
+    expected = encoder.project(encoder.convolutions(((picture - mean) / spread).float()).flatten(1))
+    torch.testing.assert_close(encoder(picture), expected, atol=tolerance, rtol=0.0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_the_same_in_all_pictures_makes_no_difference(precision: Precision) -> None:
+    """Exactly: grey levels are whole numbers, and so are their differences."""
+    encoder = PictureEncoder(replace(TINY, precision=precision), (6, 64, 64))
+    generator = torch.Generator().manual_seed(1)
+    moving = torch.randint(0, 100, (16, 6, 64, 64), generator=generator, dtype=torch.uint8)
+    scenery = torch.randint(0, 156, (6, 64, 64), generator=generator, dtype=torch.uint8)
+    encoder.standardise(moving)
+    seen = encoder(moving)
+    encoder.standardise(moving + scenery)
+    assert encoder(moving + scenery).equal(seen)
+
+
+def test_pictures_that_are_all_the_same_are_not_blown_up() -> None:
+    encoder = Encoder(TINY, SHAPES)
+    blank = torch.full((3, 4, 6, 64, 64), 7, dtype=torch.uint8)
+    encoder.standardise({"rgb": blank, "state": torch.zeros(3, 4, 5)})
+    part = encoder.parts["rgb"]
+    assert isinstance(part, PictureEncoder)
+    assert part.mean.eq(7).all()
+    assert part.spread == 1
+    assert part(observations(3)["rgb"]).isfinite().all()
 
 
 def test_gradients_reach_every_weight_in_bf16() -> None:

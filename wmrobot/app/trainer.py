@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from wmrobot.app.view_train import Watcher
 
 
+_LOOKED_AT = 256  # subsequences of H + 1 stacks
+
+
 class Trainer:
     """One run, from its settings or from its last checkpoint.
 
@@ -261,6 +264,8 @@ class Trainer:
         """Make the whole updates that are owed; a stop leaves the rest."""
         begin = time.perf_counter()
         self.learner.set_progress(self.counters.decisions / self.cfg.steps)
+        if self.counters.owed >= 1 and self.counters.updates == 0:
+            self._look_at_pictures()
         while self.counters.owed >= 1 and not self.stop_requested:
             rows, columns = self.replay.draw(self._sampler, self.cfg.learner.batch_size)
             batch = self.replay.gather(rows, columns).to(self.device)
@@ -271,6 +276,13 @@ class Trainer:
                 self.replanner.replan(rows, columns, batch)
             self.watch.note(self._metrics, self.counters.updates)
         self.progress.update_s += time.perf_counter() - begin
+
+    def _look_at_pictures(self) -> None:
+        """Tell the encoder, before the first update, what pictures are like; `init` knows."""
+        if "rgb" in self.card.task.obs_shapes and self.cfg.init is None:
+            generator = make_numpy_generator(self.cfg.seed, "pictures")
+            drawn = self.replay.sample(generator, _LOOKED_AT)
+            self.model.encoder.standardise(drawn.to(self.device).obs)
 
     def _log(self) -> None:
         """One row of train.csv: the newest losses, and the episodes since the last row."""

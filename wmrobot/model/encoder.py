@@ -40,22 +40,44 @@ class PictureEncoder(nn.Module):
             raise ConfigError(f"image_size: expected pictures of 64x64 or more, got {shape[1:]}")
         self.project = NormedLinear(channels * size[0] * size[1], cfg.latent_dim, activate=False)
         self.precision = cfg.precision
+        self.mean: Tensor
+        self.spread: Tensor
+        self.register_buffer("mean", torch.full(shape, 128, dtype=torch.uint8))
+        self.register_buffer("spread", torch.tensor(255.0))
+
+    @torch.no_grad()
+    def standardise(self, pictures: Tensor) -> None:
+        """See pictures from now on by how they differ from the mean of these (n, C, height, width).
+
+        Most of a picture is the same in all of them. With that left in, the latents differed so
+        little that the consistency loss made them all alike before the reward could tell them
+        apart: decision 0061.
+        """
+        grey = pictures.float()
+        mean = (grey.mean(dim=0) + 0.5).floor()  # the same whatever is added to all pictures
+        self.mean.copy_(mean)
+        self.spread.copy_((grey - mean).square().mean().sqrt().clamp(min=1.0))
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Encode frames stacked along C, their grey levels seen as -1/2 to 1/2."""
+        """Encode frames stacked along C, uint8."""
         lead = picture.shape[:-3]
         x = picture.reshape(-1, *picture.shape[-3:])
-        # Bytes go in as they are (bf16 holds them exactly), and the first layer's weights do the
-        # scaling: no padding, so it is the same sum, without two more passes over all pictures.
+        # The first layer's weights do the scaling, without another pass over all pictures.
         for index, layer in enumerate(self.convolutions):
             if not isinstance(layer, nn.Conv2d):
                 x = layer(x)
                 continue
             weight, bias = layer.weight, layer.bias
             assert bias is not None
-            if index == 0:
-                weight, bias = weight / 255, bias - weight.sum(dim=(1, 2, 3)) / 2
-            x = convolution(x, weight, bias, layer.stride, self.precision)
+            first = index == 0
+            x = convolution(
+                x,
+                weight / self.spread if first else weight,
+                bias,
+                layer.stride,
+                self.precision,
+                centre=self.mean if first else None,
+            )
         z: Tensor = self.project(x.flatten(1).to(self.project.linear.weight.dtype))
         return z.reshape(*lead, z.shape[-1])
 
@@ -77,6 +99,12 @@ class Encoder(nn.Module):
                 self.parts[name] = make_state_encoder(cfg, shape[0])
             else:
                 self.parts[name] = PictureEncoder(cfg, shape)
+
+    def standardise(self, obs: Mapping[str, Tensor]) -> None:
+        """Look at what pictures (..., C, height, width) are like here, before learning begins."""
+        for name, part in self.parts.items():
+            if isinstance(part, PictureEncoder):
+                part.standardise(obs[name].flatten(0, -4))
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Latent (..., Z) of observations by modality."""

@@ -27,6 +27,7 @@ def convolution(
     bias: Tensor,
     stride: int | tuple[int, ...],
     precision: Precision = "fp32",
+    centre: Tensor | None = None,
 ) -> Tensor:
     """Convolve pictures, without padding.
 
@@ -36,6 +37,8 @@ def convolution(
         bias: (out,).
         stride: Of rows and columns.
         precision: `bf16` multiplies, and returns, bf16.
+        centre: (in, height, width) to take off x first; of whole numbers from 0 to 255 on both
+            sides bf16 holds the difference exactly.
 
     Returns:
         (n, out, height', width') in the precision of the product.
@@ -43,6 +46,8 @@ def convolution(
     dtype = torch.bfloat16 if _rounds(precision) else weight.dtype
     # channels last, or a CPU's convolution with few channels takes twice as long
     x = x.to(dtype, memory_format=torch.channels_last)
+    if centre is not None:
+        x = x - centre.to(dtype)
     return torch.nn.functional.conv2d(x, weight.to(dtype), bias.to(dtype), stride)
 
 
