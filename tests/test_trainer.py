@@ -24,9 +24,11 @@ from tests.runs import (
 from wmrobot.app.controllers import checkpoint_folders
 from wmrobot.app.evaluation import evaluate
 from wmrobot.app.recorded import spread
+from wmrobot.app.settings import TrainConfig
 from wmrobot.app.train import run as run_verb
 from wmrobot.app.train import train
 from wmrobot.core.errors import TrainingError
+from wmrobot.model.encoder import PictureEncoder
 
 
 @pytest.mark.parametrize(
@@ -272,3 +274,28 @@ def test_random_decisions_cover_the_actions(tmp_path: Path) -> None:
         action = trainer.replay.sample(np.random.default_rng(0), 2000).action
     assert torch.quantile(action, 0.05).item() == pytest.approx(-0.9, abs=0.06)
     assert torch.quantile(action, 0.95).item() == pytest.approx(0.9, abs=0.06)
+
+
+@pytest.mark.slow
+def test_encoder_looks_at_pictures_once_before_the_first_update(tmp_path: Path) -> None:
+    def look(cfg: TrainConfig, run: Path) -> PictureEncoder:
+        with opened(cfg, run) as trainer:
+            part = trainer.model.encoder.parts["rgb"]
+        assert isinstance(part, PictureEncoder)
+        return part
+
+    cfg = tiny(CART, obs="rgb", cameras=[-1], steps=36, eval_freq=0)
+    assert not play(cfg, tmp_path / "run", stop=12)  # among the random decisions
+    assert look(cfg, tmp_path / "run").spread == 255
+    assert not play(cfg, tmp_path / "run", stop=20)
+    seen = look(cfg, tmp_path / "run")
+    assert 1 <= seen.spread < 255
+    assert not seen.mean.eq(128).all()
+    assert play(cfg, tmp_path / "run")
+    later = look(cfg, tmp_path / "run")
+    assert later.mean.equal(seen.mean)
+    assert later.spread.equal(seen.spread)
+
+    other = replace(cfg, seed=2, init=str(tmp_path / "run"))
+    assert play(other, tmp_path / "other")
+    assert look(other, tmp_path / "other").mean.equal(seen.mean)
