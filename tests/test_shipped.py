@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from wmrobot.app.controllers import read_controller, shipped_controllers
+from wmrobot.app.controllers import find_controller, read_controller, shipped_controllers
+from wmrobot.app.evaluate import check_card
 from wmrobot.app.evaluation import evaluate
 
 SHIPPED = shipped_controllers()
@@ -36,8 +37,12 @@ def test_readme_tells_of_each(task: str) -> None:
 @each_task
 def test_each_is_whole_and_of_its_task(task: str) -> None:
     model, card = read_controller(SHIPPED[task], torch.device("cpu"))
-    assert card.task.name == task
+    name, _, obs = task.partition("@")
+    assert (card.task.name, card.obs) == (name, obs or "state")
     assert all(bool(values.isfinite().all()) for values in model.state_dict().values())
+    folder = find_controller(task=task, run=None)
+    assert folder == SHIPPED[task]
+    assert check_card(card, folder, task=task) == card
 
 
 @pytest.mark.slow

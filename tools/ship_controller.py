@@ -3,7 +3,8 @@
     .venv/bin/python tools/ship_controller.py runs/final/walker-walk/seed1 .../seed2 .../seed3
 
 Every run's last checkpoint is evaluated afresh (20 deterministic episodes); the one whose mean is
-the median is copied to `assets/controllers/<task>/`. The runs' own evaluations go to
+the median is copied to `assets/controllers/<task>/`, or `<task>@<obs>/` where it sees more than the
+state. The runs' own evaluations go to
 `benchmarks/results/learning/<obs>/<task>.csv` and `.png`.
 
 A run that was chosen from a sweep before is given alone, with the sweep's table of the task, which
@@ -81,7 +82,8 @@ def main() -> int:
     sweep = "" if words.among is None else describe_sweep(chosen, words.among)
     if not sweep:
         write_curves(results)
-    target = ROOT / "assets" / "controllers" / chosen.card.task.name
+    name, obs = chosen.card.task.name, chosen.card.obs
+    target = ROOT / "assets" / "controllers" / (name if obs == "state" else f"{name}@{obs}")
     target.parent.mkdir(parents=True, exist_ok=True)
 
     def write(folder: Path) -> None:

@@ -145,7 +145,7 @@ def load_weights(model: WorldModel, weights: Mapping[str, Any], origin: Path) ->
 
 
 def shipped_controllers() -> dict[str, Path]:
-    """Folder of every shipped controller by task."""
+    """Folder of every shipped controller by task; `<task>@rgb` sees pictures instead of states."""
     folder = resource_folder("assets") / "controllers"
     return {p.parent.name: p.parent for p in sorted(folder.glob("*/manifest.json"))}
 
@@ -169,8 +169,10 @@ def find_controller(*, task: str | None, run: str | None) -> Path:
             return saved[-1]
         raise CheckpointError(f"{folder}: expected a run or a controller, found no checkpoint")
     assert task is not None, "neither task nor run"
-    name = canonical_name(task)
     shipped = shipped_controllers()
+    if task in shipped:
+        return shipped[task]
+    name = canonical_name(task)
     if name not in shipped:
         raise CheckpointError(
             f"{unknown('shipped controller', name, shipped)}. "

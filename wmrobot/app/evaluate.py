@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wmrobot.app.controllers import Card, find_controller, read_controller
+from wmrobot.app.controllers import Card, find_controller, read_controller, shipped_controllers
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.app.evaluation import evaluate
 from wmrobot.app.output import emit, output_folder
@@ -106,11 +106,13 @@ def check_card(
     Raises:
         CheckpointError: It was made for something else.
     """
-    if task is not None and canonical_name(task) != card.task.name:
-        raise CheckpointError(
-            f"{folder}: expected a controller of {canonical_name(task)}, got one of "
-            f"{card.task.name}; leave the task out to use its own"
-        )
+    if task is not None and folder != shipped_controllers().get(task):
+        name = canonical_name(task)
+        if name != card.task.name:
+            raise CheckpointError(
+                f"{folder}: expected a controller of {name}, got one of {card.task.name}; leave "
+                "the task out to use its own"
+            )
     if render is None or render == card.render or card.obs == "state":
         return card
     if not force:
