@@ -5,13 +5,14 @@ the roofline (necessary products at the best rate that this run measured in that
 are settings of `wmrobot bench`, for instance `threads=1` or `'parts=[update]'`; the profile is
 `base`, which is the reference's size. With `device=cuda` the reference is timed eager and compiled
 with `mode=reduce-overhead` (CUDA graphs); elsewhere `reference_compiled=true` asks for the latter.
+A CPU without units for bf16 is not asked for it.
 """
 
 import copy
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -26,13 +27,14 @@ from wmrobot.app.bench_learning import Subject
 from wmrobot.app.bench_report import busy_warning, machine
 from wmrobot.app.bench_timing import PRODUCT_SIZE, product_rates, summarise, waiter
 from wmrobot.app.config import load
-from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.device import keep_freed_memory, pick_device, precision_warning, set_threads
 from wmrobot.control.controller import Controller
 from wmrobot.core.random import make_generator
 from wmrobot.data.batch import Batch
 from wmrobot.learn.learner import Learner
+from wmrobot.nn.products import Precision
 
-CASES = {  # name: compiled, precision
+CASES: dict[str, tuple[bool, Precision]] = {  # name: compiled, precision
     "eager": (False, "fp32"),
     "compiled": (True, "fp32"),
     "compiled bf16": (True, "bf16"),
@@ -96,12 +98,16 @@ def our_calls(cfg: Config, device: torch.device) -> dict[str, Call]:
     }
 
 
-def product_calls(device: torch.device) -> dict[str, Call]:
+def product_calls(device: torch.device, precisions: Collection[Precision]) -> dict[str, Call]:
     """One large product in each precision, to know the machine's rate while the others run."""
     size = PRODUCT_SIZE[device.type]
     a, b = torch.randn(2, size, size, device=device).unbind(0)
     low = a.bfloat16(), b.bfloat16()
-    return {"product fp32": lambda: torch.mm(a, b), "product bf16": lambda: torch.mm(*low)}
+    calls: dict[Precision, Call] = {
+        "fp32": lambda: torch.mm(a, b),
+        "bf16": lambda: torch.mm(*low),
+    }
+    return {f"product {precision}": calls[precision] for precision in precisions}
 
 
 def race(calls: dict[str, Call], seconds: float, device: torch.device) -> dict[str, list[float]]:
@@ -131,12 +137,14 @@ def main(words: list[str]) -> None:
     if warning := busy_warning(made["load_average"]):
         print(warning, file=sys.stderr)
     keep_freed_memory()
-    rates = {p: product_rates(device, 1.0, p)[0].gflops for p in ("fp32", "bf16")}
+    usable: list[Precision] = [p for p in ("fp32", "bf16") if precision_warning(device, p) is None]
+    rates = {p: product_rates(device, 1.0, p)[0].gflops for p in usable}
     ours = {
         name: our_calls(
             replace(cfg, compile=compiled, model=replace(cfg.model, precision=precision)), device
         )
         for name, (compiled, precision) in CASES.items()
+        if precision in usable
     }
     subject = Subject(cfg, device)
     size, horizon = cfg.learner.batch_size, cfg.planner.horizon
@@ -152,7 +160,7 @@ def main(words: list[str]) -> None:
     results: dict[str, dict[str, Any]] = {}
     for part in cfg.parts:
         calls = {name: case[part] for name, case in (plain | ours).items() if part in case}
-        calls |= product_calls(device)
+        calls |= product_calls(device, usable)
         durations = {name: summarise(v) for name, v in race(calls, cfg.seconds, device).items()}
         for precision, rate in rates.items():
             here = (
