@@ -3,8 +3,8 @@
     .venv/bin/python tools/ship_controller.py runs/final/walker-walk/seed1 .../seed2 .../seed3
 
 Every run's last checkpoint is evaluated afresh (20 deterministic episodes); the one whose mean is
-the median is copied to `assets/controllers/<task>/`, or `<task>@<obs>/` where it sees more than the
-state. The runs' own evaluations go to
+the median is copied to `assets/controllers/<task>/`, or to `<task>@<obs>/` where the task has one
+that sees something else. The runs' own evaluations go to
 `benchmarks/results/learning/<obs>/<task>.csv` and `.png`.
 
 A run that was chosen from a sweep before is given alone, with the sweep's table of the task, which
@@ -32,6 +32,7 @@ from wmrobot.app.controllers import (
     find_controller,
     read_controller,
     save_controller,
+    shipped_controllers,
 )
 from wmrobot.app.device import keep_freed_memory
 from wmrobot.app.evaluation import evaluate
@@ -82,8 +83,7 @@ def main() -> int:
     sweep = "" if words.among is None else describe_sweep(chosen, words.among)
     if not sweep:
         write_curves(results)
-    name, obs = chosen.card.task.name, chosen.card.obs
-    target = ROOT / "assets" / "controllers" / (name if obs == "state" else f"{name}@{obs}")
+    target = ROOT / "assets" / "controllers" / shipped_name(chosen.card)
     target.parent.mkdir(parents=True, exist_ok=True)
 
     def write(folder: Path) -> None:
@@ -94,6 +94,15 @@ def main() -> int:
     replace_folder(target, write)
     print(describe(chosen, results, sweep))
     return 0
+
+
+def shipped_name(card: Card) -> str:
+    """What to call a controller: by its task, or apart from the one that the task has."""
+    name = card.task.name
+    there = shipped_controllers().get(name)
+    if there is None or read_controller(there, torch.device("cpu"))[1].obs == card.obs:
+        return name
+    return f"{name}@{card.obs}"
 
 
 def measure(run: Path) -> Result:

@@ -145,7 +145,7 @@ def load_weights(model: WorldModel, weights: Mapping[str, Any], origin: Path) ->
 
 
 def shipped_controllers() -> dict[str, Path]:
-    """Folder of every shipped controller by task; `<task>@rgb` sees pictures instead of states."""
+    """Folder of every shipped controller by task; a second one of a task is `<task>@<obs>`."""
     folder = resource_folder("assets") / "controllers"
     return {p.parent.name: p.parent for p in sorted(folder.glob("*/manifest.json"))}
 
