@@ -14,7 +14,6 @@ from wmrobot.core.random import make_generator
 from wmrobot.data.batch import Batch
 from wmrobot.learn.config import LearnerConfig
 from wmrobot.learn.learner import Learner
-from wmrobot.learn.shift import MAX_SHIFT
 from wmrobot.model.config import ModelConfig
 from wmrobot.model.world_model import WorldModel
 
@@ -173,7 +172,15 @@ def test_every_picture_of_every_sample_is_shifted_on_its_own() -> None:
     shift = learner.draw_noise(batch).shift
     assert set(shift) == {"rgb"}
     assert shift["rgb"].shape == (3, 50, 2)
-    assert shift["rgb"].unique().tolist() == list(range(2 * MAX_SHIFT + 1))
+    assert shift["rgb"].unique().tolist() == [-3, -2, -1, 0, 1, 2, 3]
+
+
+def test_pictures_stay_where_they_are_without_a_shift() -> None:
+    shapes = {"rgb": (3, 64, 64)}
+    learner = make_learner(tiny_model(obs_shapes=shapes), LearnerConfig(batch_size=4, max_shift=0))
+    batch = random_batch(horizon=1, size=2, obs_shapes=shapes, frame_stack=TINY.frame_stack)
+    assert learner.draw_noise(batch).shift == {}
+    assert learner.update(batch)["total_loss"].isfinite()
 
 
 @pytest.mark.parametrize("names", [["rgb"], ["state", "rgb"]])

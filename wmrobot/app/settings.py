@@ -124,6 +124,11 @@ class TrainConfig:
             raise ConfigError(f"pretrain_updates: expected at least 0, got {self.pretrain_updates}")
         if self.image_size < 40:
             raise ConfigError(f"image_size: expected at least 40 pixels, got {self.image_size}")
+        if self.learner.max_shift >= self.image_size:
+            raise ConfigError(
+                f"learner.max_shift: expected less than image_size={self.image_size}, "
+                f"got {self.learner.max_shift}"
+            )
         if self.offline and self.data is None:
             raise ConfigError("offline: expected data=<folder of episodes> with it, got none")
 

@@ -27,6 +27,8 @@ class LearnerConfig:
         value_coef: Weight of the value's cross-entropy.
         termination_coef: Weight of the termination's cross-entropy.
         entropy_coef: Weight of the prior's entropy.
+        max_shift: Most that a picture is shifted at random [pixels], along rows and columns, as an
+            augmentation; 0 leaves pictures where they are. 3 is TD-MPC2's, for 64x64.
         prior_from: What the prior learns from: `value`, which it climbs as in TD-MPC2, or `plan`,
             where it imitates the planner (Wang et al. 2025, Bootstrapped MPC).
         replan_every: Updates between two re-plannings of old decisions, where `prior_from=plan`.
@@ -50,6 +52,7 @@ class LearnerConfig:
     value_coef: float = 0.1
     termination_coef: float = 1.0
     entropy_coef: float = 1e-4
+    max_shift: int = 3
     prior_from: Literal["value", "plan"] = "value"
     replan_every: int = 10
     replan_size: int = 20
@@ -73,6 +76,7 @@ class LearnerConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
         for name in (
+            "max_shift",
             "consistency_coef",
             "reward_coef",
             "value_coef",

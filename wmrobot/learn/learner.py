@@ -19,7 +19,7 @@ from wmrobot.learn.losses import (
     prior_loss,
     prior_values,
 )
-from wmrobot.learn.shift import MAX_SHIFT, random_shift
+from wmrobot.learn.shift import random_shift
 from wmrobot.model.world_model import WorldModel
 
 _SCALE_PERCENTILES = (0.05, 0.95)
@@ -139,6 +139,7 @@ class Learner:
             mask = torch.empty(heads, rows, cfg.mlp_dim, device=device)
             return mask.bernoulli_(1 - cfg.dropout, generator=generator).div_(1 - cfg.dropout)
 
+        most = self.cfg.max_shift
         pictures = [name for name, value in batch.obs.items() if value.dtype == torch.uint8]
         return UpdateNoise(
             target=normal(horizon, size, action_dim),
@@ -149,9 +150,10 @@ class Learner:
             prior_dropout=keep(2, (horizon + 1) * size),
             shift={
                 name: torch.randint(
-                    0, 2 * MAX_SHIFT + 1, (horizon + 1, size, 2), generator=generator, device=device
+                    -most, most + 1, (horizon + 1, size, 2), generator=generator, device=device
                 )
                 for name in pictures
+                if most
             },
         )
 

@@ -23,7 +23,7 @@ class UpdateNoise(NamedTuple):
         prior_heads: (2,) value heads whose mean the prior climbs.
         dropout: (Q, H * B, width) multiplies the value's first layer, or None without dropout.
         prior_dropout: (2, (H + 1) * B, width) the same for the prior's loss.
-        shift: By picture modality (H + 1, B, 2) random shift [pixels], or empty.
+        shift: By picture modality (H + 1, B, 2) random shift [pixels], or empty for none.
     """
 
     target: Tensor

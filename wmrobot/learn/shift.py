@@ -5,21 +5,19 @@ from torch import Tensor
 
 from wmrobot.core.spec import Array
 
-MAX_SHIFT = 3  # pixels, as TD-MPC2 uses for 64x64
-
 
 def random_shift(picture: Tensor, offset: Tensor) -> Tensor:
     """Shift each picture, its border repeated.
 
     Args:
         picture: (..., C, height, width) uint8.
-        offset: (..., 2) from 0 to 2 MAX_SHIFT, of rows and columns; MAX_SHIFT leaves the picture
-            where it is. All frames of one stack move together.
+        offset: (..., 2) whole pixels down and right that it looks; 0 leaves the picture where it
+            is. All frames of one stack move together.
 
     Returns:
         Same shape and dtype.
     """
-    flat, offset = picture.reshape(-1, *picture.shape[-3:]), offset.reshape(-1, 2) - MAX_SHIFT
+    flat, offset = picture.reshape(-1, *picture.shape[-3:]), offset.reshape(-1, 2)
     shift = _by_copies if picture.device.type == "cpu" else _by_index
     return shift(flat, offset).reshape(picture.shape)
 
