@@ -1,4 +1,4 @@
-"""What a picture encoder learns from random decisions, with the mean picture taken off and without.
+"""What a picture encoder learns from random decisions: standardised or not, shifted or not.
 
     python benchmarks/encoder.py [task] [updates]
 
@@ -12,6 +12,7 @@ drawn, 500 are held out from the probe).
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ CPU = torch.device("cpu")
 DECISIONS, ROBOTS, HELD = 5_000, 4, 5  # each action is held for so many decisions
 EVERY, DRAWN, PROBED = 250, 1_500, 1_000
 SIZE, BATCH = 48, 64
+WAYS = ((False, 3), (True, 3), (True, 0))  # standardised, largest shift [pixels]
 
 
 def fill(cfg: TrainConfig) -> tuple[Replay, TaskSpec]:
@@ -83,7 +85,13 @@ def judge(model: WorldModel, replay: Replay) -> dict[str, Any]:
 
 
 def learn(
-    cfg: TrainConfig, replay: Replay, spec: TaskSpec, updates: int, *, standardise: bool
+    cfg: TrainConfig,
+    replay: Replay,
+    spec: TaskSpec,
+    updates: int,
+    *,
+    standardised: bool,
+    max_shift: int,
 ) -> Iterator[dict[str, Any]]:
     """Learn from the pictures, and tell now and then what came of it."""
     torch.manual_seed(0)
@@ -94,27 +102,32 @@ def learn(
         discount=cfg.learner.discount(spec.episode_decisions),
         episodic=False,
     )
-    if standardise:
+    if standardised:
         model.encoder.standardise(replay.sample(np.random.default_rng(2), 256).obs)
-    learner = Learner(model, cfg.learner, make_generator(0, "learner"))
+    learner_cfg = replace(cfg.learner, max_shift=max_shift)
+    learner = Learner(model, learner_cfg, make_generator(0, "learner"))
     random = np.random.default_rng(1)
     for k in range(1, updates + 1):
         batch = replay.sample(random, BATCH)
         learner.update(batch._replace(obs={"rgb": batch.obs["rgb"]}))
         if k % EVERY == 0:
-            yield {"standardised": standardise, "updates": k, **judge(model, replay)}
+            way = {"standardised": standardised, "max_shift": max_shift}
+            yield {**way, "updates": k, **judge(model, replay)}
 
 
 def main(words: list[str]) -> int:
-    """Both ways, one after the other."""
+    """Every way, one after the other."""
     task = words[0] if words else "cartpole-swingup"
     updates = int(words[1]) if len(words) > 1 else 2 * EVERY
     keep_freed_memory()
     made = machine(CPU, torch.get_num_threads())
     cfg = load(TrainConfig, [f"task={task}", "profile=nano", "obs=rgb", f"batch_size={BATCH}"])
     replay, spec = fill(cfg)
-    rows = [row for both in (False, True)
-            for row in learn(cfg, replay, spec, updates, standardise=both)]  # fmt: skip
+    rows = [
+        row
+        for standardised, max_shift in WAYS
+        for row in learn(cfg, replay, spec, updates, standardised=standardised, max_shift=max_shift)
+    ]
     shape = {"image_size": SIZE, "batch_size": BATCH, "decisions": DECISIONS}
     print(json.dumps({"kind": "encoder", "made": made, "task": task, "shape": shape,
                       "rows": rows}, indent=1))  # fmt: skip
