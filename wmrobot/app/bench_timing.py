@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from wmrobot.app.device import onednn_multiplies
+from wmrobot.app.device import onednn_multiplies, precision_warning
 from wmrobot.nn.products import Precision
 
 T = TypeVar("T")
@@ -17,6 +17,7 @@ MIN_WARM_UP = 2
 WARM_UP_SHARE = 0.2  # of the seconds that are timed
 PRODUCT_SIZE = {"cpu": 2048, "cuda": 8192, "mps": 4096}
 """Rows and columns of the products that tell the rate of a device: large enough to reach it."""
+SLOW_PRODUCT_SIZE = 256  # where one of the usual size would take half a minute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +192,8 @@ def product_rates(
 ) -> list[ProductRate]:
     """Every way that torch has to multiply in that precision here, fastest first."""
     size = PRODUCT_SIZE[device.type]
+    if precision_warning(device, precision):
+        size = min(size, SLOW_PRODUCT_SIZE)
     rates = []
     for way, product in _ways(device, size, precision):
         timing = measure(lambda: None, product, seconds=seconds, device=device)
