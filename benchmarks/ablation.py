@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-RESAMPLES = 10_000
+from wmrobot.app.comparison import RESAMPLES
+
 ENOUGH, MOST_LOST = 0.95, 0.10
 SEEDS = 5
 RESULTS = Path(__file__).parent / "results" / "learning"
@@ -94,10 +95,10 @@ def main(words: list[str]) -> int:
         print("usage: ablation.py <default> <setting> [results=folder]", file=sys.stderr)
         return 2
     results = Path(places[-1]) if places else RESULTS
-    plain, ours = (read_returns(results / name) for name in names)
     try:
+        plain, ours = (read_returns(results / name) for name in names)
         told = judge(ours, plain)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(json.dumps({"default": names[0], "setting": names[1], **told}, indent=2))

@@ -26,6 +26,7 @@ from wmrobot.core.random import make_generator
 from wmrobot.core.spec import TaskSpec
 from wmrobot.data.replay import Replay
 from wmrobot.envs.vector import VectorEnv
+from wmrobot.learn.diagnostics import linear_probe
 from wmrobot.learn.learner import Learner
 from wmrobot.model.world_model import WorldModel
 
@@ -60,27 +61,19 @@ def fill(cfg: TrainConfig) -> tuple[Replay, TaskSpec]:
     return replay, spec
 
 
-def explained(truth: torch.Tensor, guess: torch.Tensor) -> list[float]:
-    """R^2 of each column."""
-    error = (truth - guess).square().mean(dim=0)
-    share: list[float] = (1 - error / truth.var(dim=0).clamp(min=1e-9)).tolist()
-    return [round(each, 3) for each in share]
-
-
 @torch.no_grad()
 def judge(model: WorldModel, replay: Replay) -> dict[str, Any]:
     """What the latents hold, on moments drawn with a seed of their own."""
     batch = replay.sample(np.random.default_rng(9), DRAWN)
     z = model.encode({"rgb": batch.obs["rgb"][0]})
     _, logits = model.predict(z, batch.action[0])
-    reward, state = model.two_hot.decode(logits), batch.obs["state"][0].double()
-    x = torch.cat([z.double(), torch.ones(DRAWN, 1)], dim=1)
-    fit = x[:PROBED].T @ x[:PROBED] + 1e-4 * torch.eye(x.shape[1])
-    weights = torch.linalg.solve(fit, x[:PROBED].T @ state[:PROBED])
+    missed = (model.two_hot.decode(logits) - batch.reward[0]).square().mean()
+    latent, state = z.double().numpy(), batch.obs["state"][0].double().numpy()
+    probe = linear_probe(latent[:PROBED], state[:PROBED], latent[PROBED:], state[PROBED:])
     return {
         "latent_std": float(f"{z.std(dim=0).mean():.3g}"),
-        "reward_r2": explained(batch.reward[0].unsqueeze(1), reward.unsqueeze(1))[0],
-        "probe_r2": explained(state[PROBED:], x[PROBED:] @ weights),
+        "reward_r2": round(1 - float(missed / batch.reward[0].var(unbiased=False)), 3),
+        "probe_r2": probe.round(3).tolist(),
     }
 
 

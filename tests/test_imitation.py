@@ -9,6 +9,7 @@ import torch
 from tests.doubles import random_batch, tiny_model
 from tests.runs import CART, assert_same, end_of, opened, play, tiny
 from tests.test_replay import World
+from wmrobot.app.controllers import make_controller
 from wmrobot.app.replanning import Replanner
 from wmrobot.app.settings import TrainConfig
 from wmrobot.core.errors import ConfigError
@@ -144,10 +145,8 @@ def test_old_decisions_are_planned_again_as_the_planner_would(tmp_path: Path) ->
     with opened(cfg, tmp_path / "run") as trainer:
         rows, columns = trainer.replay.draw(np.random.default_rng(0), 8)
         batch = trainer.replay.gather(rows, columns)
-        replanner = Replanner(
-            trainer.model, trainer.card, trainer.replay, 4, make_generator(5, "replanner")
-        )
-        replanner.replan(rows, columns, batch)
+        planning = make_controller(trainer.model, trainer.card, make_generator(5, "replanner"))
+        Replanner(planning, trainer.replay, 4).replan(rows, columns, batch)
         controller = trainer.controller
         controller.reset()
         controller.generator = make_generator(5, "replanner")

@@ -263,6 +263,7 @@ def _filled_replay(subject: Subject) -> Replay:
         frame_stack=cfg.model.frame_stack,
         device=subject.device if cfg.replay.storage == "device" else "cpu",
         budget_bytes=memory_budget(cfg.replay, subject.device),
+        keep_plans=cfg.learner.prior_from == "plan",
     )
     replay.start(subject.draw_obs(_COLUMNS))
     never = np.zeros(_COLUMNS, dtype=np.bool_)

@@ -121,14 +121,9 @@ class Trainer:
     def _make_replanner(self) -> Replanner | None:
         if self.replay.plans is None:
             return None
-        return Replanner(
-            self.model,
-            self.card,
-            self.replay,
-            self.cfg.learner.replan_size,
-            make_generator(self.cfg.seed, "replanner", self.device),
-            self.compilation,
-        )
+        generator = make_generator(self.cfg.seed, "replanner", self.device)
+        planning = make_controller(self.model, self.card, generator, compiler=self.compilation)
+        return Replanner(planning, self.replay, self.cfg.learner.replan_size)
 
     @property
     def counters(self) -> Counters:

@@ -61,7 +61,7 @@ class Controller:
         self.model, self.cfg, self.generator = model, cfg, generator
         self.obs_shapes, self.action_dim = dict(obs_shapes), action_dim
         self._num_q = num_q
-        self._tick = compiler(make_tick(cfg))
+        self._tick = compiler(_make_tick(cfg))
         self._frames = FrameStack(frame_stack)
         self._plan: Plan | None = None
 
@@ -99,21 +99,11 @@ class Controller:
             ObservationError: Wrong shape or dtype, not finite, or nothing finite was predicted
                 from it.
         """
-        batch = check_obs(obs, self.obs_shapes)
-        noise = draw_noise(
-            self.cfg,
-            batch=batch,
-            action_dim=self.action_dim,
-            num_q=self._num_q,
-            generator=self.generator,
-        )
-        device = self.generator.device
-        if self._plan is None or len(self._plan.valid) != batch:
-            self._plan = empty_plan(
-                self.cfg, batch=batch, action_dim=self.action_dim, device=device
-            )
+        batch, device = check_obs(obs, self.obs_shapes), self.generator.device
         seen = to_tensors(self._frames.push(obs), device)
-        self._plan = plan = self._tick(self.model, seen, self._plan, noise)
+        last = self._plan if self._plan is not None and len(self._plan.valid) == batch else None
+        self._plan, noise = self._think(seen, last, batch)
+        plan = self._plan
         drawn = (plan.action + plan.std[:, 0] * noise.execution).clamp(-1, 1)
         exploring = torch.as_tensor(explore, device=device).expand(batch).unsqueeze(1)
         action = torch.where(exploring, drawn, plan.mean[:, 0])
@@ -126,6 +116,27 @@ class Controller:
             )
         result: FloatArray = action.cpu().numpy().astype(np.float32, copy=False)
         return result
+
+    @torch.no_grad()
+    def plan_afresh(self, seen: Mapping[str, Tensor]) -> Plan:
+        """Plan for robots that have no last plan, and remember nothing of it.
+
+        Args:
+            seen: Observations by modality (B, ...), frames stacked along C, on the model's device.
+        """
+        return self._think(seen, None, len(next(iter(seen.values()))))[0]
+
+    def _think(
+        self, seen: Mapping[str, Tensor], last: Plan | None, batch: int
+    ) -> tuple[Plan, PlanNoise]:
+        """A plan, and the noise that it was made with."""
+        cfg, action_dim, generator = self.cfg, self.action_dim, self.generator
+        noise = draw_noise(
+            cfg, batch=batch, action_dim=action_dim, num_q=self._num_q, generator=generator
+        )
+        if last is None:
+            last = empty_plan(cfg, batch=batch, action_dim=action_dim, device=generator.device)
+        return self._tick(self.model, seen, last, noise), noise
 
     def state(self) -> dict[str, Any]:
         """What the next `act` depends on besides the weights, as a tree."""
@@ -147,8 +158,7 @@ class Controller:
 
 
 @cache  # the same function for the same planner: it is compiled once
-def make_tick(cfg: PlannerConfig) -> Callable[..., Plan]:
-    """`tick` with the planner that the settings ask for."""
+def _make_tick(cfg: PlannerConfig) -> Callable[..., Plan]:
     return partial(tick, make_planner(cfg))
 
 

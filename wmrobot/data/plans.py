@@ -54,8 +54,8 @@ class PlanTable:
         return PlannedAction(*self._table[slots, columns].unbind(-2))
 
     def state(self) -> FloatArray:
-        """The whole table."""
-        table: FloatArray = self._table.cpu().numpy()
+        """A copy of the whole table."""
+        table: FloatArray = self._table.cpu().numpy().copy()
         return table
 
     def load_state(self, state: FloatArray) -> None:
