@@ -1,6 +1,7 @@
 """From the settings of a run to the parts that it stands on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def build_env(cfg: TrainConfig) -> VectorEnv:
         cfg.num_envs,
         seed=derive_seed(cfg.seed, "environments"),
         workers=cfg.workers,
-        obs=cfg.obs,
+        obs=cfg.collected,
         cameras=cfg.cameras,
         render=cfg.render,
         image_size=cfg.image_size,
@@ -36,9 +37,12 @@ def build_card(cfg: TrainConfig, spec: TaskSpec, made: Mapping[str, Any]) -> Car
 
     Args:
         cfg: Settings.
-        spec: Facts of the task.
+        spec: Facts of the task, with all that training sees.
         made: Provenance.
     """
+    seen = cfg.obs.split("+")
+    shapes = {name: shape for name, shape in spec.obs_shapes.items() if name in seen}
+    spec = replace(spec, obs_shapes=shapes)
     return Card(
         task=spec,
         obs=cfg.obs,

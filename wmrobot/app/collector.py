@@ -61,7 +61,8 @@ class Collector:
             shape = (self.cfg.num_envs, self.env.task_spec.action_dim)
             self._planned = None
             return self._explorer.uniform(-1, 1, shape).astype(np.float32)
-        action = self.controller.act(self.obs, explore=self._exploring)
+        seen = {name: self.obs[name] for name in self.controller.obs_shapes}
+        action = self.controller.act(seen, explore=self._exploring)
         plan = self.controller.plan
         self._planned = PlannedAction(plan.mean[:, 0], plan.std[:, 0])
         return action

@@ -17,7 +17,13 @@ from wmrobot.learn.learner import Learner
 
 
 def rehearse(
-    compilation: Compilation, learner: Learner, card: Card, *, batch_size: int, robots: set[int]
+    compilation: Compilation,
+    learner: Learner,
+    card: Card,
+    spec: TaskSpec,
+    *,
+    batch_size: int,
+    robots: set[int],
 ) -> None:
     """Compile an update, and plans for several numbers of robots.
 
@@ -25,12 +31,13 @@ def rehearse(
         compilation: Does nothing where it is off.
         learner: What will learn.
         card: What the controller is made for.
+        spec: Facts of the task, with all that training sees.
         batch_size: Subsequences in one update.
         robots: Numbers of robots that will plan together.
     """
     device = learner.generator.device
     depth = card.model.frame_stack if "rgb" in card.task.obs_shapes else 1
-    batch = _blank_batch(card.task, card.planner.horizon, batch_size, depth, device)
+    batch = _blank_batch(spec, card.planner.horizon, batch_size, depth, device)
     if learner.cfg.prior_from == "plan":
         batch = batch._replace(plan=PlannedAction(batch.action, torch.ones_like(batch.action)))
 

@@ -129,8 +129,18 @@ class TrainConfig:
                 f"learner.max_shift: expected less than image_size={self.image_size}, "
                 f"got {self.learner.max_shift}"
             )
+        if self.learner.state_coef > 0 and self.obs != "rgb":
+            raise ConfigError(
+                "learner.state_coef: expected obs=rgb with it, to learn what pictures show of the "
+                f"state, got obs={self.obs}"
+            )
         if self.offline and self.data is None:
             raise ConfigError("offline: expected data=<folder of episodes> with it, got none")
+
+    @property
+    def collected(self) -> ObsMode:
+        """What training sees: with `learner.state_coef` the state too."""
+        return "state+rgb" if self.learner.state_coef > 0 else self.obs
 
 
 def settings_of_learning(cfg: TrainConfig) -> dict[str, Any]:

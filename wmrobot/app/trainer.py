@@ -100,6 +100,7 @@ class Trainer:
             cfg.learner,
             make_generator(cfg.seed, "learner", device),
             self.compilation,
+            state_dim=self.env.task_spec.obs_shapes["state"][0] if cfg.learner.state_coef else None,
         )
         self.controller = make_controller(
             self.model,
@@ -107,7 +108,7 @@ class Trainer:
             make_generator(cfg.seed, "planner", device),
             compiler=self.compilation,
         )
-        self.replay = build_replay(cfg, self.card.task, device)
+        self.replay = build_replay(cfg, self.env.task_spec, device)
         self.chunks = ReplayChunks(run / "replay", self.replay)
         self.logs = Logs(run, cfg.wandb, to_plain(cfg))
         self.stopwatch, self.watch = Stopwatch(run), Watch()
@@ -188,6 +189,7 @@ class Trainer:
             self.compilation,
             self.learner,
             self.card,
+            self.env.task_spec,
             batch_size=cfg.learner.batch_size,
             robots=robots,
         )
@@ -260,7 +262,7 @@ class Trainer:
         begin = time.perf_counter()
         self.learner.set_progress(self.counters.decisions / self.cfg.steps)
         if self.counters.owed >= 1 and self.counters.updates == 0:
-            self._look_at_pictures()
+            self._look()
         while self.counters.owed >= 1 and not self.stop_requested:
             rows, columns = self.replay.draw(self._sampler, self.cfg.learner.batch_size)
             batch = self.replay.gather(rows, columns).to(self.device)
@@ -272,12 +274,12 @@ class Trainer:
             self.watch.note(self._metrics, self.counters.updates)
         self.progress.update_s += time.perf_counter() - begin
 
-    def _look_at_pictures(self) -> None:
-        """Tell the encoder, before the first update, what pictures are like; `init` knows."""
-        if "rgb" in self.card.task.obs_shapes and self.cfg.init is None:
+    def _look(self) -> None:
+        """Let the learner see, before the first update, what pictures are like; `init` knows."""
+        if "rgb" in self.card.task.obs_shapes:
             generator = make_numpy_generator(self.cfg.seed, "pictures")
-            drawn = self.replay.sample(generator, _LOOKED_AT)
-            self.model.encoder.standardise(drawn.to(self.device).obs)
+            drawn = self.replay.sample(generator, _LOOKED_AT).to(self.device)
+            self.learner.look(drawn.obs, pictures=self.cfg.init is None)
 
     def _log(self) -> None:
         """One row of train.csv: the newest losses, and the episodes since the last row."""

@@ -27,6 +27,9 @@ class LearnerConfig:
         value_coef: Weight of the value's cross-entropy.
         termination_coef: Weight of the termination's cross-entropy.
         entropy_coef: Weight of the prior's entropy.
+        state_coef: Weight of telling the state from latents of pictures, where `obs=rgb`: training
+            sees the state, the controller does not (Lambrechts et al. 2024, Informed POMDP).
+            0 learns from pictures alone.
         max_shift: Most that a picture is shifted at random [pixels], along rows and columns, as an
             augmentation; 0 leaves pictures where they are. 3 is TD-MPC2's, for 64x64.
         prior_from: What the prior learns from: `value`, which it climbs as in TD-MPC2, or `plan`,
@@ -52,6 +55,7 @@ class LearnerConfig:
     value_coef: float = 0.1
     termination_coef: float = 1.0
     entropy_coef: float = 1e-4
+    state_coef: float = 0.0
     max_shift: int = 3
     prior_from: Literal["value", "plan"] = "value"
     replan_every: int = 10
@@ -82,6 +86,7 @@ class LearnerConfig:
             "value_coef",
             "termination_coef",
             "entropy_coef",
+            "state_coef",
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}: expected at least 0, got {getattr(self, name)}")

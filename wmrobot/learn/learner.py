@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wmrobot.core.types import Compiler, leave_as_is
 from wmrobot.data.batch import Batch
@@ -20,6 +20,7 @@ from wmrobot.learn.losses import (
     prior_values,
 )
 from wmrobot.learn.shift import random_shift
+from wmrobot.learn.telling import StateHead
 from wmrobot.model.world_model import WorldModel
 
 _SCALE_PERCENTILES = (0.05, 0.95)
@@ -33,6 +34,7 @@ class Learner:
         cfg: Losses and optimisers.
         generator: Random stream of the updates, on the model's device.
         compiler: Makes the losses faster.
+        state_dim: O, where the state is told from the latent; None where it is not.
     """
 
     def __init__(
@@ -41,13 +43,18 @@ class Learner:
         cfg: LearnerConfig,
         generator: torch.Generator,
         compiler: Compiler = leave_as_is,
+        state_dim: int | None = None,
     ) -> None:
         self.model, self.cfg, self.generator = model, cfg, generator
+        self.state_head: StateHead | None = None
+        if state_dim is not None:
+            self.state_head = StateHead(model.cfg.latent_dim, state_dim).to(generator.device)
         self.target_values = copy.deepcopy(model.values).requires_grad_(False)
         prior = list(model.prior.parameters())
         encoder = list(model.encoder.parameters())
         known = {id(p) for p in prior + encoder}
         others = [p for p in model.parameters() if id(p) not in known]
+        others += [] if self.state_head is None else self.state_head.parameters()
         # one kernel for all weights, where torch has one
         self.optimizer = torch.optim.Adam(
             [
@@ -77,7 +84,9 @@ class Learner:
             for name, value in batch.obs.items()
         }
         batch = batch._replace(obs=obs)
-        losses = self._model_losses(self.model, self.target_values, batch, noise, self.cfg)
+        losses = self._model_losses(
+            self.model, self.target_values, batch, noise, self.cfg, self.state_head
+        )
         losses.total.backward()  # type: ignore[no-untyped-call]
         grad_norm = torch.nn.utils.clip_grad_norm_(self._model_params, self.cfg.grad_clip_norm)
         self.optimizer.step()
@@ -92,6 +101,7 @@ class Learner:
             "reward_loss": losses.reward.detach(),
             "value_loss": losses.value.detach(),
             "termination_loss": losses.termination.detach(),
+            "state_loss": losses.state.detach(),
             "grad_norm": grad_norm,
             **metrics,
         }
@@ -157,6 +167,18 @@ class Learner:
             },
         )
 
+    def look(self, obs: Mapping[str, Tensor], *, pictures: bool) -> None:
+        """See before the first update what observations (..., by modality) are like here.
+
+        Args:
+            obs: Many of them.
+            pictures: Whether the encoder looks too; weights from elsewhere know theirs.
+        """
+        if pictures:
+            self.model.encoder.standardise(obs)
+        if self.state_head is not None:
+            self.state_head.standardise(obs["state"])
+
     def set_progress(self, progress: float) -> None:
         """Set the learning rates for a run of which `progress` (0 to 1) is done."""
         scale = self.cfg.lr_scale(progress)
@@ -173,20 +195,19 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """Everything but the model's own weights, as a tree of arrays of its own."""
         return {
-            "target_values": {
-                name: _to_array(value) for name, value in self.target_values.state_dict().items()
-            },
+            "target_values": _to_arrays(self.target_values),
             "optimizer": _adam_state(self.optimizer),
             "prior_optimizer": _adam_state(self.prior_optimizer),
+            "state_head": _to_arrays(self.state_head) if self.state_head else {},
             "scale": _to_array(self.scale),
             "generator": self.generator.get_state().numpy(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
-        self.target_values.load_state_dict(
-            {k: torch.from_numpy(v) for k, v in state["target_values"].items()}
-        )
+        self.target_values.load_state_dict(_to_tensors(state["target_values"]))
+        if self.state_head:
+            self.state_head.load_state_dict(_to_tensors(state["state_head"]))
         _load_adam_state(self.optimizer, state["optimizer"])
         _load_adam_state(self.prior_optimizer, state["prior_optimizer"])
         self.scale.copy_(torch.from_numpy(state["scale"]))
@@ -196,6 +217,14 @@ class Learner:
 def _to_array(value: Tensor) -> np.ndarray:
     """A copy, which later updates leave alone."""
     return value.detach().cpu().numpy().copy()
+
+
+def _to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
+    return {name: _to_array(value) for name, value in module.state_dict().items()}
+
+
+def _to_tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
 
 def _adam_state(optimizer: torch.optim.Adam) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from wmrobot.data.batch import Batch
 from wmrobot.data.plans import PlannedAction
 from wmrobot.learn.config import LearnerConfig
+from wmrobot.learn.telling import StateHead
 from wmrobot.model.world_model import PriorSample, ValueEnsemble, WorldModel
 
 
@@ -43,6 +44,7 @@ class ModelLosses(NamedTuple):
     reward: Tensor
     value: Tensor
     termination: Tensor
+    state: Tensor
     zs: Tensor  # (H + 1, B, Z)
 
 
@@ -78,8 +80,12 @@ def model_losses(
     batch: Batch,
     noise: UpdateNoise,
     cfg: LearnerConfig,
+    state_head: StateHead | None = None,
 ) -> ModelLosses:
-    """Consistency, reward, value and termination along the rollout of the batch's own actions."""
+    """Consistency, reward, value and termination along the rollout of the batch's own actions.
+
+    With a `state_head` the state too, from every latent of the rollout.
+    """
     horizon = batch.action.shape[0]
     with torch.no_grad():
         next_z = model.encode({name: value[1:] for name, value in batch.obs.items()})
@@ -104,14 +110,19 @@ def model_losses(
             model.termination_logit(rollout[1:]), batch.terminated, reduction="none"
         )
         termination = (step_weights(1.0, batch.mask) * error).sum()
+    state = torch.zeros_like(consistency)
+    if state_head is not None:
+        seen = step_weights(cfg.rho, latent_mask(batch.mask))
+        state = (seen * state_head(rollout, batch.obs["state"])).sum()
     value = value.mean()
     total = (
         cfg.consistency_coef * consistency
         + cfg.reward_coef * reward
         + cfg.value_coef * value
         + cfg.termination_coef * termination
+        + cfg.state_coef * state
     )
-    return ModelLosses(total, consistency, reward, value, termination, rollout.detach())
+    return ModelLosses(total, consistency, reward, value, termination, state, rollout.detach())
 
 
 def step_weights(rho: float, mask: Tensor) -> Tensor:
