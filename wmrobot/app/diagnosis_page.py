@@ -25,7 +25,7 @@ FIGURES = {
     "candidates_nan": "candidates that were not finite, of the last iteration",
 }
 LOSSES = (
-    ("consistency_loss", "reward_loss", "value_loss", "termination_loss"),
+    ("consistency_loss", "reward_loss", "value_loss", "termination_loss", "state_loss"),
     ("grad_norm", "prior_grad_norm"),
     ("value_mean", "value_scale"),
 )

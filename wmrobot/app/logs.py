@@ -26,6 +26,7 @@ TRAIN_COLUMNS = (
     "reward_loss",
     "value_loss",
     "termination_loss",
+    "state_loss",
     "prior_loss",
     "prior_entropy",
     "value_mean",

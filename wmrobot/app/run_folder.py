@@ -69,7 +69,7 @@ class Table:
 
     Args:
         path: File; made with its header where it does not exist.
-        columns: Names of the columns.
+        columns: Names of the columns; a file of an older version keeps its own.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -77,6 +77,8 @@ class Table:
         if not path.exists() or self.size == 0:
             self._append([self.columns])
             sync_folder(path.parent)
+        with path.open(newline="", encoding="utf-8") as file:
+            self.columns = tuple(next(csv.reader(file)))
 
     def add(self, row: Mapping[str, object]) -> None:
         """Append one row; columns that it lacks stay empty."""

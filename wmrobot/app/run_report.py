@@ -1,7 +1,7 @@
 """`wmrobot report`: a run in one page: how it learned, and what its model got right."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -170,8 +170,11 @@ def _replay(folder: Path, checkpoint: Path, card: Card) -> Section:
     if not (checkpoint / f"{TRAINING}.json").exists():
         return Section(title="Replay", blocks=[Paragraph(text="None was saved.")])
     state, settings = read_training(checkpoint), read_settings(folder)
+    shapes = dict(card.task.obs_shapes)
+    if told := state["learner"].get("state_head"):  # what training saw besides
+        shapes["state"] = told["mean"].shape
     try:
-        replay = build_replay(settings, card.task, torch.device("cpu"))
+        replay = build_replay(settings, replace(card.task, obs_shapes=shapes), torch.device("cpu"))
     except DataError as error:
         return Section(title="Replay", blocks=[Paragraph(text=f"It was not read: {error}.")])
     ReplayChunks(folder / "replay", replay).load(state["chunks"])

@@ -10,6 +10,7 @@ _FIRST = (
     "reward_loss",
     "value_loss",
     "termination_loss",
+    "state_loss",
     "total_loss",
     "grad_norm",
     "value_mean",
