@@ -1,12 +1,13 @@
-"""What a picture encoder learns from random decisions: standardised or not, shifted or not.
+"""What a picture encoder learns from random decisions: standardised, shifted, told the state.
 
     python benchmarks/encoder.py [task] [updates]
 
 Fills a replay with 5,000 decisions of four robots, pictures and states, and lets profile `nano`
-learn from the pictures alone. Prints one JSON document, for every 250 updates: how much the latents
-of different moments differ (mean standard deviation), how much of the reward the model predicts,
-and how much of each entry of the state a linear probe finds in the latent (R^2; of 1,500 moments
-drawn, 500 are held out from the probe).
+learn from the pictures. Where it is told the state (`learner.state_coef=10`), training sees that
+too, and the encoder learns as fast as the rest (`learner.enc_lr_scale=1`). Prints one JSON
+document, for every 250 updates: how much the latents of different moments differ (mean standard
+deviation), how much of the reward the model predicts, and how much of each entry of the state a
+linear probe finds in the latent (R^2; of 1,500 moments drawn, 500 are held out from the probe).
 """
 
 import json
@@ -34,7 +35,8 @@ CPU = torch.device("cpu")
 DECISIONS, ROBOTS, HELD = 5_000, 4, 5  # each action is held for so many decisions
 EVERY, DRAWN, PROBED = 250, 1_500, 1_000
 SIZE, BATCH = 48, 64
-WAYS = ((False, 3), (True, 3), (True, 0))  # standardised, largest shift [pixels]
+# standardised, largest shift [pixels], told the state
+WAYS = ((False, 3, False), (True, 3, False), (True, 0, False), (True, 3, True), (True, 0, True))
 
 
 def fill(cfg: TrainConfig) -> tuple[Replay, TaskSpec]:
@@ -85,8 +87,9 @@ def learn(
     *,
     standardised: bool,
     max_shift: int,
+    told: bool,
 ) -> Iterator[dict[str, Any]]:
-    """Learn from the pictures, and tell now and then what came of it."""
+    """Learn, and tell now and then what came of it."""
     torch.manual_seed(0)
     model = WorldModel(
         cfg.model,
@@ -95,16 +98,18 @@ def learn(
         discount=cfg.learner.discount(spec.episode_decisions),
         episodic=False,
     )
-    if standardised:
-        model.encoder.standardise(replay.sample(np.random.default_rng(2), 256).obs)
     learner_cfg = replace(cfg.learner, max_shift=max_shift)
-    learner = Learner(model, learner_cfg, make_generator(0, "learner"))
+    if told:
+        learner_cfg = replace(learner_cfg, state_coef=10.0, enc_lr_scale=1.0)
+    (state_dim,) = spec.obs_shapes["state"]
+    generator = make_generator(0, "learner")
+    learner = Learner(model, learner_cfg, generator, state_dim=state_dim if told else None)
+    learner.look(replay.sample(np.random.default_rng(2), 256).obs, pictures=standardised)
     random = np.random.default_rng(1)
     for k in range(1, updates + 1):
-        batch = replay.sample(random, BATCH)
-        learner.update(batch._replace(obs={"rgb": batch.obs["rgb"]}))
+        learner.update(replay.sample(random, BATCH))
         if k % EVERY == 0:
-            way = {"standardised": standardised, "max_shift": max_shift}
+            way = {"standardised": standardised, "max_shift": max_shift, "told": told}
             yield {**way, "updates": k, **judge(model, replay)}
 
 
@@ -118,8 +123,10 @@ def main(words: list[str]) -> int:
     replay, spec = fill(cfg)
     rows = [
         row
-        for standardised, max_shift in WAYS
-        for row in learn(cfg, replay, spec, updates, standardised=standardised, max_shift=max_shift)
+        for standardised, max_shift, told in WAYS
+        for row in learn(
+            cfg, replay, spec, updates, standardised=standardised, max_shift=max_shift, told=told
+        )
     ]
     shape = {"image_size": SIZE, "batch_size": BATCH, "decisions": DECISIONS}
     print(json.dumps({"kind": "encoder", "made": made, "task": task, "shape": shape,

@@ -77,6 +77,13 @@ def test_table_whose_header_was_never_written_gets_it(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_text() == "step\n1\n"
 
 
+def test_table_of_an_older_version_keeps_its_columns(tmp_path: Path) -> None:
+    Table(tmp_path / "a.csv", ("step", "value")).add({"step": 1, "value": 2})
+    table = Table(tmp_path / "a.csv", ("step", "new", "value"))
+    table.add({"step": 3, "new": 4, "value": 5})
+    assert (tmp_path / "a.csv").read_text() == "step,value\n1,2\n3,5\n"
+
+
 def test_table_that_lost_rows_is_not_filled_up(tmp_path: Path) -> None:
     table = Table(tmp_path / "a.csv", ("step",))
     with pytest.raises(CheckpointError) as caught:
