@@ -78,7 +78,9 @@ class Table:
             self._append([self.columns])
             sync_folder(path.parent)
         with path.open(newline="", encoding="utf-8") as file:
-            self.columns = tuple(next(csv.reader(file)))
+            header = file.readline()
+        if header.endswith("\n"):  # else its writer died amid it
+            self.columns = tuple(next(csv.reader([header])))
 
     def add(self, row: Mapping[str, object]) -> None:
         """Append one row; columns that it lacks stay empty."""
