@@ -180,7 +180,8 @@ def test_commands_are_understood(path: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(import_module(verb.module), "run", lambda cfg, *, json: 0)
         assert name in section("Commands")
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for line in "".join(blocks(path.read_text(encoding="utf-8"), "sh")).splitlines():
+    text = "".join(blocks(path.read_text(encoding="utf-8"), "sh"))
+    for line in text.replace("\\\n", "").splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["wmrobot"]:
             monkeypatch.setenv("DISPLAY", ":0")  # for view=true
