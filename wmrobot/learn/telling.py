@@ -2,7 +2,7 @@
 
 Pictures show positions and speeds, but the reward and the latents' own consistency ask for them
 late. In simulation the state is known while learning, and a linear head that tells it from the
-latent asks at once (Lambrechts, Bolland, Ernst 2024, "Informed POMDP", section 4). The head is
+latent asks at once (Lambrechts, Bolland, Ernst 2024, "Informed POMDP"). The head is
 nobody's at run time: the controller sees pictures alone.
 """
 
