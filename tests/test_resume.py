@@ -130,6 +130,24 @@ def test_stop_amid_pretraining_and_amid_evaluation(
     assert_same(end_of(cfg, run), expected)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "workers"), [(CART, 0), (CART, 2), ("cartpole-swingup", 0)])
+def test_stop_while_a_decision_is_under_way(task: str, workers: int, tmp_path: Path) -> None:
+    cfg = tiny(task, num_envs=2, workers=workers, eval_freq=0, updates_per_decision=1.0)
+    run = tmp_path / "broken"
+    expected = whole(cfg, tmp_path)
+    under_way = []
+    for number in (20, 1):  # the first update of a round, and its second and last
+        with opened(cfg, run) as trainer:
+            update = calls(trainer.learner.update, number, partial(ask_to_stop, trainer))
+            trainer.learner.update = update  # type: ignore[method-assign]
+            assert not trainer.loop(silent)
+            under_way.append(trainer.collector.under_way)
+    assert under_way == [True, False]
+    assert play(cfg, run)
+    assert_same(end_of(cfg, run), expected)
+
+
 def ask_to_stop(trainer: Trainer) -> None:
     trainer.stop_requested = True
 
@@ -156,6 +174,29 @@ def test_environment_without_a_snapshot_starts_its_episode_anew_and_says_so(
     lived = np.concatenate([np.ones_like(step[:1]), batch.mask.numpy()]) > 0
     follows = step[1:] == step[:-1] + 1  # no window leads from the old episode into the new one
     assert follows[lived[1:]].all()
+
+
+def test_environment_without_a_snapshot_remembers_the_decision_under_way(tmp_path: Path) -> None:
+    cfg, run = tiny(REACH, num_envs=2, steps=44, seed_steps=20, eval_freq=0), tmp_path / "run"
+    with opened(cfg, run) as trainer:
+        while not trainer.collector.under_way:
+            trainer._advance()
+            trainer._settle()
+            if trainer.counters.decisions >= 26:
+                trainer.collector.decide()
+        trainer.save()
+        heads, returns = trainer.replay.heads, trainer.collector.returns.copy()
+    with opened(cfg, run) as trainer:
+        assert np.array_equal(trainer.collector.returns, returns)
+        trainer.collector.remember()
+        # its result, and then the first observation of the next episode
+        assert np.array_equal(trainer.replay.heads, heads + 2)
+        assert trainer.counters.decisions == 28
+        assert trainer.collector.returns.tolist() == [0, 0]
+        assert trainer.collector.obs["state"][:, 0].tolist() == [0, 0]
+        episode = trainer.replay.finished_episode(0)
+        assert episode is not None
+        assert episode.obs["state"][:, 0].tolist() == list(range(len(episode.action) + 1))
 
 
 def test_task_whose_state_is_not_plain_starts_its_episode_anew(

@@ -58,7 +58,7 @@ def test_number_of_updates(
 
 
 def test_order_of_deciding_and_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An update sees the data of every decision before it, the planner every update before it."""
+    """The updates that a decision asks for are made while the next one is under way."""
     cfg = tiny(steps=12, seed_steps=6, pretrain_updates=2, updates_per_decision=1.0, eval_freq=0)
     events: list[tuple[str, int]] = []
     with opened(cfg, tmp_path) as trainer:
@@ -78,8 +78,10 @@ def test_order_of_deciding_and_learning(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(trainer.learner, "update", learned)
         trainer.loop(silent)
     expected = [("learn", 6), ("learn", 6)]
-    for decision in range(6, 12):
-        expected += [("plan", 2 + decision - 6), ("learn", decision + 1)]
+    expected += [("plan", 2)]
+    for decision in range(7, 12):
+        expected += [("plan", 2 + decision - 7), ("learn", decision)]
+    expected += [("learn", 12)]
     assert events == expected
 
 
@@ -200,7 +202,7 @@ def test_weights_that_are_not_finite_end_the_run_and_are_not_saved(
     cfg = tiny(updates_per_decision=1.0, **changes)
     saved = [] if when == "save" else [tmp_path / "checkpoints" / "000000020"]
     with opened(cfg, tmp_path) as trainer:
-        poison_at = 15 + 7 if when != "plan" else 15 + 6  # the update after decision 22, or 21
+        poison_at = 15 + 6  # made while decision 22 is under way
 
         def poison() -> None:
             for parameter in trainer.model.parameters():

@@ -165,6 +165,21 @@ def test_dead_worker_is_named() -> None:
 
 
 @pytest.mark.slow
+def test_rows_step_while_the_caller_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    actions, sign = np.zeros((2, 1), np.float32), tmp_path / "sign"
+    monkeypatch.setenv("WAIT_FOR", str(sign))
+    with VectorEnv(f"{TINY}:waits", 2, seed=0, workers=2) as env:
+        env.reset()
+        env.step_async(actions)
+        sign.touch()  # what they wait for
+        assert env.step_wait().obs["state"].shape[0] == 2
+        env.step_async(actions)
+    assert capfd.readouterr().err == ""  # that nobody waits for the last one is no error
+
+
+@pytest.mark.slow
 def test_error_in_a_worker_is_the_users_error() -> None:
     with pytest.raises(TaskError, match=r"ValueError: .*bodi"):
         VectorEnv(f"{TINY}:malformed", 2, seed=0, workers=2)

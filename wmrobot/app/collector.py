@@ -2,20 +2,49 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from wmrobot.app.progress import Progress
 from wmrobot.app.settings import TrainConfig
 from wmrobot.control.controller import Controller
 from wmrobot.core.random import make_numpy_generator
-from wmrobot.core.spec import FloatArray
+from wmrobot.core.spec import FloatArray, Step
 from wmrobot.data.episodes import write_episode
 from wmrobot.data.plans import PlannedAction
 from wmrobot.data.replay import Replay
 from wmrobot.envs.vector import VectorEnv
+
+
+@dataclass
+class _Begun:
+    """A decision that is not in the replay yet."""
+
+    action: FloatArray
+    plan: PlannedAction | None
+    step: Step | None = None  # what came of it, once that is known
+
+    def state(self) -> dict[str, Any]:
+        """As a tree of arrays."""
+        assert self.step is not None
+        plan = {} if self.plan is None else self.plan._asdict()
+        return {
+            "action": self.action,
+            "plan": {name: value.cpu().numpy() for name, value in plan.items()},
+            "step": asdict(self.step),
+        }
+
+    @staticmethod
+    def of(state: Mapping[str, Any]) -> "_Begun":
+        """What `state` told."""
+        plan = {name: torch.tensor(value) for name, value in state["plan"].items()}
+        return _Begun(
+            state["action"], PlannedAction(**plan) if plan else None, Step(**state["step"])
+        )
 
 
 class Collector:
@@ -44,33 +73,34 @@ class Collector:
         self._finished: list[float] = []  # returns since they were last told
         self.returns = np.zeros(cfg.num_envs)  # of the episodes that go on
         self.obs: dict[str, np.ndarray] = {}
-        self._planned: PlannedAction | None = None  # behind the actions that were chosen last
+        self._begun: _Begun | None = None
 
     def begin(self) -> None:
         """Start the first episodes."""
         self.obs = self.env.reset()
         self.replay.start(self.obs)
 
-    def choose(self) -> FloatArray:
-        """Actions (B, A): random ones at the start, then planned.
+    @property
+    def under_way(self) -> bool:
+        """Whether a decision was begun and is not remembered yet."""
+        return self._begun is not None
+
+    def decide(self) -> None:
+        """Choose actions and send them off; whoever calls may learn until `remember`.
 
         Raises:
             ObservationError: An observation, or what the planner made of it, is not finite.
         """
-        if self.progress.counters.decisions < self.cfg.seed_steps:
-            shape = (self.cfg.num_envs, self.env.task_spec.action_dim)
-            self._planned = None
-            return self._explorer.uniform(-1, 1, shape).astype(np.float32)
-        seen = {name: self.obs[name] for name in self.controller.obs_shapes}
-        action = self.controller.act(seen, explore=self._exploring)
-        plan = self.controller.plan
-        self._planned = PlannedAction(plan.mean[:, 0], plan.std[:, 0])
-        return action
+        action, plan = self._choose()
+        self.env.step_async(action)
+        self._begun = _Begun(action, plan)
 
-    def execute(self, action: FloatArray) -> None:
-        """Take one decision in every environment, and remember it."""
-        step = self.env.step(action)
-        self.replay.add(action, step, self._planned)
+    def remember(self) -> None:
+        """Wait for what came of the actions, and put it into the replay."""
+        begun, self._begun = self._begun, None
+        assert begun is not None, "remember before decide"
+        step = begun.step or self.env.step_wait()
+        self.replay.add(begun.action, step, begun.plan)
         self.obs = step.obs
         self.returns += step.reward
         self.progress.counters.decisions += self.cfg.num_envs
@@ -78,6 +108,16 @@ class Collector:
             self._finish_episode(int(row))
         if step.ended.any():
             self.controller.reset(np.flatnonzero(step.ended))
+
+    def _choose(self) -> tuple[FloatArray, PlannedAction | None]:
+        """Actions (B, A), random ones at the start, and the plan behind them."""
+        if self.progress.counters.decisions < self.cfg.seed_steps:
+            shape = (self.cfg.num_envs, self.env.task_spec.action_dim)
+            return self._explorer.uniform(-1, 1, shape).astype(np.float32), None
+        seen = {name: self.obs[name] for name in self.controller.obs_shapes}
+        action = self.controller.act(seen, explore=self._exploring)
+        plan = self.controller.plan
+        return action, PlannedAction(plan.mean[:, 0], plan.std[:, 0])
 
     def _finish_episode(self, row: int) -> None:
         counters = self.progress.counters
@@ -100,11 +140,14 @@ class Collector:
 
     def state(self) -> dict[str, Any]:
         """All that it needs to go on, as a tree; offline there are no environments to keep."""
+        if self._begun is not None and self._begun.step is None:
+            self._begun.step = self.env.step_wait()  # environments are where it left them
         return {
             "env": {} if self.cfg.offline else self.env.snapshot(),
             "explorer": self._explorer.bit_generator.state,
             "returns": self.returns,
             "finished": self._finished,
+            "begun": {} if self._begun is None else self._begun.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -112,14 +155,24 @@ class Collector:
         self._explorer.bit_generator.state = state["explorer"]
         self.returns = np.array(state["returns"])
         self._finished = list(state["finished"])
+        self._begun = _Begun.of(state["begun"]) if state.get("begun") else None
         if not self.cfg.offline:
             self._restore_env(state["env"])
 
     def _restore_env(self, snapshot: Mapping[str, Any]) -> None:
         self.obs = self.env.restore(snapshot)
         lost = np.array([int(row) for row, state in snapshot["rows"].items() if state is None])
-        if len(lost):  # cannot snapshot: these rows have begun a new episode
-            lost.sort()
-            self.returns[lost] = 0
-            self.controller.reset(lost)
-            self.replay.start({name: value[lost] for name, value in self.obs.items()}, lost)
+        if len(lost) == 0:
+            return
+        lost.sort()  # cannot snapshot: these rows have begun a new episode
+        anew = {name: value[lost] for name, value in self.obs.items()}
+        if self._begun is not None:  # the old one ends with what is still to be remembered
+            step = self._begun.step
+            assert step is not None
+            for name, value in anew.items():
+                step.obs[name][lost] = value
+            step.truncated[lost] = ~step.terminated[lost]
+            return
+        self.returns[lost] = 0
+        self.controller.reset(lost)
+        self.replay.start(anew, lost)

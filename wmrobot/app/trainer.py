@@ -219,21 +219,28 @@ class Trainer:
         return finished
 
     def _advance(self) -> None:
-        """Take the next decisions, and owe the updates that they ask for."""
+        """Take the next decisions, make the updates that the last ones asked for, owe new ones."""
         if self.cfg.offline:
             self.counters.decisions += 1
             self.counters.owed += 1
-        else:
-            before = self.counters.decisions
+            return
+        if not self.collector.under_way:  # else a stop has left some updates
             self._decide()
-            if self.replay.num_samples > 0:
-                self.counters.owed += updates_due(self.cfg, before, self.counters.decisions)
+        self._learn()  # while simulators that are processes, or a GPU, do theirs
+        if self.stop_requested and self.counters.owed >= 1:
+            return
+        before, begin = self.counters.decisions, time.perf_counter()
+        self.collector.remember()
+        if self.replay.num_samples > 0:
+            self.counters.owed += updates_due(self.cfg, before, self.counters.decisions)
+        self.progress.collect_s += time.perf_counter() - begin
 
     def _settle(self) -> None:
-        """Learn, evaluate, log and save as the newest decisions ask; a stop leaves the rest."""
-        self._learn()
-        begin = time.perf_counter()
+        """Evaluate, log and save as the newest decisions ask; a stop leaves the rest."""
         before, after, steps = self.counters.settled, self.counters.decisions, self.cfg.steps
+        if self.cfg.offline or before < self.cfg.seed_steps or after >= steps:
+            self._learn()  # at once: before the first plan, and where no decision follows
+        begin = time.perf_counter()
         if not self.stop_requested and is_due(self.cfg.eval_freq, before, after, steps):
             self._evaluate()
         if self.stop_requested:  # learning or evaluation may be cut short: both go on later
@@ -246,15 +253,14 @@ class Trainer:
         self.progress.evaluate_s += time.perf_counter() - begin
 
     def _decide(self) -> None:
-        """One decision of every environment."""
+        """Begin one decision of every environment."""
         begin = time.perf_counter()
         try:
-            action = self.collector.choose()
+            self.collector.decide()
         except ObservationError:
             if not self.learner.weights_finite():
                 self._refuse_to_go_on()
             raise
-        self.collector.execute(action)
         self.progress.collect_s += time.perf_counter() - begin
 
     def _learn(self) -> None:

@@ -63,6 +63,7 @@ class VectorEnv:
         name = canonical_name(name)
         self._num_envs = num_envs
         self._obs: Obs | None = None
+        self._sent: FloatArray | None = None  # what is under way
         self._workers: list[Worker] = []
         if batched is None:
             alone = bool(workers) and options.get("obs", "state") != "state"
@@ -111,12 +112,35 @@ class VectorEnv:
             ObservationError: The actions have another shape or are not finite, or an environment
                 observes what it may not.
         """
-        actions = self._check(actions)
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: FloatArray) -> None:
+        """Send actions (B, A) off; processes step while the caller goes on, rows here wait.
+
+        Nothing else may be asked before `step_wait`.
+
+        Raises:
+            ObservationError: The actions have another shape or are not finite.
+        """
+        assert self._sent is None, "step_async before step_wait of the last one"
+        self._sent = self._check(actions)
+        for worker, part in zip(self._workers, self._parts, strict=False):  # none, or one a part
+            worker.send("step", self._sent[part])
+
+    def step_wait(self) -> Step:
+        """What came of the actions that were sent.
+
+        Raises:
+            ObservationError: An environment observes what it may not.
+        """
+        actions, self._sent = self._sent, None
+        assert actions is not None, "step_wait before step_async"
         if self._here is not None:
             step = self._here.step(actions)
             self._keep(step.obs)
             return step
-        steps: list[Step] = self._ask("step", [(actions[part],) for part in self._parts])
+        steps: list[Step] = self._answers()
         self._keep(obs := concatenate([each.obs for each in steps]))
         return Step(
             obs=obs,

@@ -97,9 +97,11 @@ def _serve(
         while (request := _next(pipe)) is not None:
             method, arguments = request
             try:
-                pipe.send(getattr(rows, method)(*arguments))
+                answer = getattr(rows, method)(*arguments)
             except WmrobotError as error:
-                pipe.send(error)
+                answer = error
+            with suppress(BrokenPipeError, ConnectionResetError):  # nobody waits for it any more
+                pipe.send(answer)
     finally:
         rows.close()
 
@@ -107,6 +109,6 @@ def _serve(
 def _next(pipe: Connection) -> tuple[str, tuple[Any, ...]] | None:
     try:
         request: tuple[str, tuple[Any, ...]] = pipe.recv()
-    except EOFError:
+    except (EOFError, ConnectionResetError):
         return None
     return None if request[0] == "close" else request
