@@ -8,7 +8,7 @@ from typing import Any
 import viser
 
 from wmrobot.view.layout import Layout
-from wmrobot.view.rungs import Rungs
+from wmrobot.view.rungs import Rungs, entry
 
 COLOURS = {
     "encode": "#1f77b4", "roll forward": "#17becf", "prior": "#2ca02c", "search": "#ff7a00",
@@ -86,8 +86,7 @@ class Readout:
         )
         mark = 100 * self._deadline / full
         legend = " ".join(
-            f'<span style="color:{COLOURS[name]}">&#9632;</span> {name} {self._stages[name]:.1f}'
-            for name in self._names
+            entry(COLOURS[name], f"{name} {self._stages[name]:.1f}") for name in self._names
         )
         return (
             f"<div>planning {total:.1f} ms of {self._deadline:.0f} ms</div>"
@@ -95,8 +94,8 @@ class Readout:
             f'<div style="display:flex;height:100%">{parts}</div>'
             f'<div title="deadline" style="position:absolute;top:-2px;bottom:-2px;left:{mark:.2f}%;'
             'border-left:2px solid #d62728"></div></div>'
-            f'<div style="font-size:11px;margin-bottom:6px">{legend} [ms]'
-            ' &nbsp;<span style="color:#d62728">|</span> deadline</div>'
+            f'<div style="font-size:11px;margin-bottom:6px">{legend} [ms] '
+            f"&nbsp;{entry('#d62728', 'deadline', mark='|')}</div>"
         )
 
 

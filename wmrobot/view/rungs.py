@@ -36,9 +36,7 @@ class Rungs:
             for rung, run in groupby(self._newest)
         )
         legend = " ".join(
-            f'<span style="color:{COLOURS[rung]}">&#9632;</span> {rung} {counts[rung]}'
-            for rung in COLOURS
-            if counts[rung]
+            entry(COLOURS[rung], f"{rung} {counts[rung]}") for rung in COLOURS if counts[rung]
         )
         return (
             f"<div>rungs of the newest {len(self._newest)} ticks</div>"
@@ -46,3 +44,10 @@ class Rungs:
             f'margin:3px 0">{parts}</div>'
             f'<div style="font-size:11px;margin-bottom:6px">{legend}</div>'
         )
+
+
+def entry(colour: str, text: str, mark: str = "&#9632;") -> str:
+    """One entry of a legend, which is not broken over lines."""
+    return (
+        f'<span style="white-space:nowrap"><span style="color:{colour}">{mark}</span> {text}</span>'
+    )
