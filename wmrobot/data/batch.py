@@ -32,6 +32,8 @@ class Batch(NamedTuple):
         """The same on another device; on a GPU the copy may still be under way."""
 
         def move(value: Tensor) -> Tensor:
+            if device.type == "cuda" and not value.is_cuda:
+                value = value.pin_memory()  # else its copy would wait for updates under way
             return value.to(device, non_blocking=True)
 
         obs = {name: move(value) for name, value in self.obs.items()}
