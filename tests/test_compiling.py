@@ -9,6 +9,7 @@ import torch
 from tests.doubles import STATE, random_batch, tiny_model
 from wmrobot.app import compiling
 from wmrobot.app.compiling import MIN_UPDATES, Compilation
+from wmrobot.app.rehearsal import _update
 from wmrobot.control.controller import Controller
 from wmrobot.core.random import make_generator
 from wmrobot.learn.config import LearnerConfig
@@ -122,3 +123,18 @@ def test_compiled_runs_equal_plain_ones() -> None:
             controllers[0].plan.mean, controllers[1].plan.mean, rtol=0, atol=1e-4
         )
     assert compilation.on
+
+
+def test_an_update_that_a_compiler_breaks_off_leaves_nothing() -> None:
+    learner = Learner(tiny_model(trained=True), LearnerConfig(), make_generator(0, "learner"))
+    weights = copy.deepcopy(learner.model.state_dict())
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("g++: killed")
+
+    learner._prior_values = broken  # type: ignore[assignment]
+    with pytest.raises(RuntimeError):
+        _update(learner, random_batch())
+    for name, value in learner.model.state_dict().items():
+        assert torch.equal(value, weights[name])
+    assert all(p.requires_grad and p.grad is None for p in learner.model.parameters())

@@ -186,6 +186,7 @@ def test_environment_without_a_snapshot_remembers_the_decision_under_way(tmp_pat
                 trainer.collector.decide()
         trainer.save()
         heads, returns = trainer.replay.heads, trainer.collector.returns.copy()
+        episodes, told = trainer.counters.episodes, trainer.progress.last_return
     with opened(cfg, run) as trainer:
         assert np.array_equal(trainer.collector.returns, returns)
         trainer.collector.remember()
@@ -193,6 +194,8 @@ def test_environment_without_a_snapshot_remembers_the_decision_under_way(tmp_pat
         assert np.array_equal(trainer.replay.heads, heads + 2)
         assert trainer.counters.decisions == 28
         assert trainer.collector.returns.tolist() == [0, 0]
+        # what was cut off is no episode whose return is told
+        assert (trainer.counters.episodes, trainer.progress.last_return) == (episodes, told)
         assert trainer.collector.obs["state"][:, 0].tolist() == [0, 0]
         episode = trainer.replay.finished_episode(0)
         assert episode is not None

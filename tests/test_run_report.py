@@ -3,6 +3,7 @@
 import base64
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from tests.runs import CART, REACH, play, tiny
 from tests.test_report import Page
 from tests.tiny import make_card
+from wmrobot.app import diagnosis_page
 from wmrobot.app.cli import main
 from wmrobot.app.controllers import find_controller, make_model
 from wmrobot.app.diagnosis import diagnose, encode_episode, watch
@@ -86,3 +88,25 @@ def test_a_task_without_joints_has_no_probe() -> None:
     assert found.probe == {}
     assert found.open_loop.latent.shape == (2,)
     assert set(found.agents) == {"trained", "prior", "shuffled", "zero"}
+
+
+def test_values_below_zero_are_drawn_and_losses_of_nothing_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[tuple[list[str], bool]] = []
+
+    def note(curves: Any, *, y_label: str, log: bool) -> bytes:
+        drawn.append(([curve.label for curve in curves], log))
+        return b""
+
+    monkeypatch.setattr(diagnosis_page, "curve_png", note)
+    rows = {
+        "decisions": np.array([1.0, 2.0]),
+        "reward_loss": np.array([np.nan, 0.5]),
+        "termination_loss": np.zeros(2),
+        "value_mean": np.array([-3.0, -2.0]),
+        "value_scale": np.full(2, np.nan),
+    }
+    captions = [caption for caption, _ in diagnosis_page.loss_pictures(rows)]
+    assert captions == ["losses, unweighted", "values of the prior"]
+    assert drawn == [(["reward_loss"], True), (["value_mean"], False)]

@@ -40,7 +40,8 @@ from wmrobot.model.encoder import PictureEncoder
         ({"updates_per_decision": 0.25}, 10 + 7),
         ({"updates_per_decision": 2.5}, 10 + 75),
         ({"updates_per_decision": 1.0, "num_envs": 3}, 10 + 30),  # random until 12, then 10 x 3
-        ({"updates_per_decision": 1.0, "seed_steps": 0}, 40 - 2),  # the first window needs 3
+        ({"updates_per_decision": 1.0, "seed_steps": 0}, 39),  # the first asks for the pretraining
+        ({"seed_steps": 4, "num_envs": 4, "pretrain_updates": 5}, 5 + 25),  # 0.7 x 36, once it has
         ({"updates_per_decision": 1.0, "seed_steps": 100}, 0),
     ],
 )

@@ -27,6 +27,7 @@ class _Begun:
     action: FloatArray
     plan: PlannedAction | None
     step: Step | None = None  # what came of it, once that is known
+    lost: tuple[int, ...] = ()  # rows whose episode a restart has cut off
 
     def state(self) -> dict[str, Any]:
         """As a tree of arrays."""
@@ -36,6 +37,7 @@ class _Begun:
             "action": self.action,
             "plan": {name: value.cpu().numpy() for name, value in plan.items()},
             "step": asdict(self.step),
+            "lost": list(self.lost),
         }
 
     @staticmethod
@@ -43,7 +45,10 @@ class _Begun:
         """What `state` told."""
         plan = {name: torch.tensor(value) for name, value in state["plan"].items()}
         return _Begun(
-            state["action"], PlannedAction(**plan) if plan else None, Step(**state["step"])
+            state["action"],
+            PlannedAction(**plan) if plan else None,
+            Step(**state["step"]),
+            tuple(state["lost"]),
         )
 
 
@@ -105,7 +110,10 @@ class Collector:
         self.returns += step.reward
         self.progress.counters.decisions += self.cfg.num_envs
         for row in np.flatnonzero(step.ended):
-            self._finish_episode(int(row))
+            if row in begun.lost:
+                self.returns[row] = 0
+            else:
+                self._finish_episode(int(row))
         if step.ended.any():
             self.controller.reset(np.flatnonzero(step.ended))
 
@@ -171,7 +179,9 @@ class Collector:
             assert step is not None
             for name, value in anew.items():
                 step.obs[name][lost] = value
-            step.truncated[lost] = ~step.terminated[lost]
+            cut = lost[~step.ended[lost]]
+            step.truncated[cut] = True
+            self._begun.lost += tuple(cut.tolist())
             return
         self.returns[lost] = 0
         self.controller.reset(lost)

@@ -29,6 +29,7 @@ LOSSES = (
     ("grad_norm", "prior_grad_norm"),
     ("value_mean", "value_scale"),
 )
+LOG = (True, True, False)
 CAPTIONS = ("losses, unweighted", "norms of the gradients before clipping", "values of the prior")
 
 
@@ -36,7 +37,7 @@ def curve_of(result: Result, card: Card) -> bytes:
     """Evaluations of one run."""
     curve = Curve(
         label=f"seed {result.seed}",
-        decisions=result.steps / card.task.action_repeat,
+        decisions=result.steps / (1 if result.offline else card.task.action_repeat),
         returns=result.rewards[None],
     )
     return curve_png([curve], title=card.task.name)
@@ -48,14 +49,18 @@ def loss_pictures(rows: Mapping[str, np.ndarray]) -> Iterator[tuple[str, bytes]]
     Args:
         rows: (N,) of each column; NaN where a cell is empty.
     """
-    for names, caption in zip(LOSSES, CAPTIONS, strict=True):
-        told = [name for name in names if name in rows and (np.nan_to_num(rows[name]) > 0).any()]
+    for names, caption, log in zip(LOSSES, CAPTIONS, LOG, strict=True):
+        least = 0 if log else -np.inf  # nothing but zero cannot be drawn there
+        told = [
+            name
+            for name in names
+            if name in rows and np.nanmax(rows[name], initial=-np.inf) > least
+        ]
         curves = [
             Curve(label=name, decisions=rows["decisions"], returns=rows[name][None])
             for name in told
         ]
         if curves:
-            log = not told[0].startswith("value_mean")
             yield caption, curve_png(curves, y_label=caption, log=log)
 
 

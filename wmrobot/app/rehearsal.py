@@ -54,9 +54,12 @@ def rehearse(
 def _update(learner: Learner, batch: Batch) -> None:
     weights = {name: value.clone() for name, value in learner.model.state_dict().items()}
     before = learner.state()
-    learner.update(batch)
-    learner.model.load_state_dict(weights)
-    learner.load_state(before)
+    try:
+        learner.update(batch)
+    finally:  # also where a compiler has failed amid it
+        learner.model.load_state_dict(weights)
+        learner.load_state(before)
+        learner.forget_gradients()
 
 
 def _blank_obs(spec: TaskSpec, robots: int) -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ class Result:
         rewards: (N,) mean return of each.
         wall_clock_s: (N,) seconds of training until then [s]; NaN where not told.
         finished: Whether it has come to its end.
+        offline: Whether its steps are updates on recorded episodes.
     """
 
     seed: int
@@ -41,6 +42,7 @@ class Result:
     rewards: np.ndarray
     wall_clock_s: np.ndarray
     finished: bool
+    offline: bool = False
 
 
 def read_result(run: Path) -> Result:
@@ -69,6 +71,7 @@ def read_result(run: Path) -> Result:
         rewards=rewards,
         wall_clock_s=seconds,
         finished=finished,
+        offline=settings.get("offline", False),
     )
 
 

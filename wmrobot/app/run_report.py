@@ -83,7 +83,7 @@ def run(cfg: Config, *, json: bool = False) -> int:
     write_report(
         page,
         title=f"{card.task.name}: {folder.name}",
-        intro=f"{int(checkpoint.name):,} decisions, {datetime.now():%Y-%m-%d %H:%M}, "
+        intro=f"{card.made['decisions']:,} decisions, {datetime.now():%Y-%m-%d %H:%M}, "
         f"wmrobot {__version__}",
         sections=[
             _summary(folder, card, result, diagnosis),

@@ -219,6 +219,7 @@ class _Bar:
     """A live line: decisions/s, updates/s, ETA, last return."""
 
     def __init__(self, trainer: Trainer) -> None:
+        self._updates = trainer.counters.updates  # of earlier processes
         self._bar = tqdm(
             total=trainer.cfg.steps,
             initial=trainer.counters.decisions,
@@ -230,7 +231,7 @@ class _Bar:
 
     def __call__(self, progress: Progress) -> None:
         busy = max(progress.update_s, 1e-9)
-        made = progress.counters.updates
+        made = progress.counters.updates - self._updates
         self._bar.set_postfix_str(
             f"{made / busy:.0f} updates/s, return {progress.last_return:.0f}", refresh=False
         )

@@ -231,14 +231,13 @@ class Trainer:
             return
         before, begin = self.counters.decisions, time.perf_counter()
         self.collector.remember()
-        if self.replay.num_samples > 0:
-            self.counters.owed += updates_due(self.cfg, before, self.counters.decisions)
+        self.counters.owed += updates_due(self.cfg, before, self.counters.decisions)
         self.progress.collect_s += time.perf_counter() - begin
 
     def _settle(self) -> None:
         """Evaluate, log and save as the newest decisions ask; a stop leaves the rest."""
         before, after, steps = self.counters.settled, self.counters.decisions, self.cfg.steps
-        if self.cfg.offline or before < self.cfg.seed_steps or after >= steps:
+        if self.cfg.offline or before < max(self.cfg.seed_steps, 1) or after >= steps:
             self._learn()  # at once: before the first plan, and where no decision follows
         begin = time.perf_counter()
         if not self.stop_requested and is_due(self.cfg.eval_freq, before, after, steps):
@@ -265,6 +264,8 @@ class Trainer:
 
     def _learn(self) -> None:
         """Make the whole updates that are owed; a stop leaves the rest."""
+        if self.replay.num_samples == 0 and not self.cfg.offline:
+            return  # no window is whole yet: they are made when one is
         begin = time.perf_counter()
         self.learner.set_progress(self.counters.decisions / self.cfg.steps)
         if self.counters.owed >= 1 and self.counters.updates == 0:

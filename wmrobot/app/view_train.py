@@ -35,7 +35,8 @@ class Watcher:
         self._cfg, self._window = cfg, Window()
         self._beaten = -math.inf
         self._recorder: Recorder | None = None
-        self._scene, self._ticks, self._best = 0, 0, math.nan
+        self._scene, self._best = 0, math.nan
+        self._time = -math.inf  # of the simulation, at the newest state [s]
 
     def __enter__(self) -> Self:
         name = self._cfg.task.rpartition("/")[2]
@@ -80,14 +81,16 @@ class Watcher:
             name = f"episode-{decisions}.npz"
             self._recorder.finish().save(self._window.folder / name)
             self._window.publish({"episode": name, "say": "its first episode is shown"})
-        self._recorder, self._ticks = None, 0
+        self._recorder, self._time = None, -math.inf
 
     def look(self, env: VectorEnv) -> None:
-        """Remember the state of the first row of an evaluation."""
+        """Remember the state of the first row of an evaluation, while its first episode lasts."""
         self.beat()
         physics, spec = env.physics(0), env.task_spec
-        if physics is None or self._ticks >= spec.episode_decisions:
+        if physics is None or physics.time() <= self._time:
+            self._time = math.inf
             return
+        self._time = physics.time()
         if self._recorder is None:
             self._recorder = Recorder(spec.name, spec.control_dt)
             self._scene = self._window.publish_model(physics.model.ptr)
@@ -96,7 +99,6 @@ class Watcher:
         if len(data.mocap_pos):
             row |= {"mocap_pos": data.mocap_pos.copy(), "mocap_quat": data.mocap_quat.copy()}
         self._recorder.add(row)
-        self._ticks += 1
 
     def _show(self, decisions: int, curves: Mapping[str, float], facts: Mapping[str, str]) -> None:
         self._window.publish({"time": float(decisions), "series": curves, "facts": facts})

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wmrobot.data.memory import send
 from wmrobot.data.plans import PlannedAction
 
 
@@ -32,9 +33,7 @@ class Batch(NamedTuple):
         """The same on another device; on a GPU the copy may still be under way."""
 
         def move(value: Tensor) -> Tensor:
-            if device.type == "cuda" and not value.is_cuda:
-                value = value.pin_memory()  # else its copy would wait for updates under way
-            return value.to(device, non_blocking=True)
+            return send(value, device)
 
         obs = {name: move(value) for name, value in self.obs.items()}
         plan = None if self.plan is None else PlannedAction(*map(move, self.plan))

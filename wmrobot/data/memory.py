@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
 from wmrobot.core.errors import ConfigError
 
@@ -33,6 +34,13 @@ class ReplayConfig:
             raise ConfigError(f"buffer_size: expected at least 1, got {self.buffer_size}")
         if self.budget_gb < 0:
             raise ConfigError(f"budget_gb: expected at least 0, got {self.budget_gb}")
+
+
+def send(value: Tensor, device: torch.device) -> Tensor:
+    """The same on another device; on a GPU the copy may still be under way."""
+    if device.type == "cuda" and not value.is_cuda:
+        value = value.pin_memory()  # else it would wait for what the GPU has still to do
+    return value.to(device, non_blocking=True)
 
 
 def row_bytes(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from wmrobot.core.spec import Array, FloatArray
+from wmrobot.data.memory import send
 
 
 class PlannedAction(NamedTuple):
@@ -45,13 +46,15 @@ class PlanTable:
 
     def put(self, slots: Array, columns: Array, plan: PlannedAction | None) -> None:
         """Write plans (n, A) at slots (n,) of rings (n,); None forgets what was there."""
-        place = torch.from_numpy(slots), torch.from_numpy(columns)
+        device = self._table.device
+        place = send(torch.from_numpy(slots), device), send(torch.from_numpy(columns), device)
         both = 0.0 if plan is None else torch.stack(plan, dim=1).to(self._table)
         self._table[place] = both
 
     def take(self, slots: Tensor, columns: Tensor) -> PlannedAction:
         """Plans at slots (..., n) of rings (n,)."""
-        return PlannedAction(*self._table[slots, columns].unbind(-2))
+        mean, std = self._table[slots, columns].unbind(-2)
+        return PlannedAction(mean.contiguous(), std.contiguous())
 
     def state(self) -> FloatArray:
         """A copy of the whole table."""

@@ -116,7 +116,8 @@ def effective_rank(z: Tensor) -> float:
     The exponential of the entropy of the normalised singular values of the centred latents (Roy
     and Vetterli 2007, "The effective rank: a measure of effective dimensionality").
     """
-    singular = torch.linalg.svdvals(z.double() - z.double().mean(dim=0))
+    z = z.cpu().double()  # not every device has doubles
+    singular = torch.linalg.svdvals(z - z.mean(dim=0))
     total = singular.sum()
     if total <= 1e-12:
         return 0.0

@@ -69,6 +69,8 @@ class Learner:
         self._value_params: list[Tensor] = list(model.values.parameters())
         self._target_params: list[Tensor] = list(self.target_values.parameters())
         self.scale = torch.ones((), device=generator.device)
+        # made here: a copy from the host would wait for what a GPU has still to do
+        self._percentiles = torch.tensor(_SCALE_PERCENTILES, device=generator.device)
         self._model_losses = compiler(model_losses)
         self._prior_values, self._prior_fit = compiler(prior_values), compiler(prior_fit)
 
@@ -112,7 +114,7 @@ class Learner:
             sample, value = self._prior_values(self.model, zs, noise)
             mask = latent_mask(batch.mask)
             # running 5-to-95-percentile range of values, at least 1
-            low, high = torch.quantile(value[0].detach(), value.new_tensor(_SCALE_PERCENTILES))
+            low, high = torch.quantile(value[0].detach(), self._percentiles)
             self.scale.lerp_((high - low).clamp(min=1.0), self.cfg.tau)
         else:  # in nats, which need no scale
             sample, value = self._prior_fit(self.model, zs[:-1], batch.plan, noise)
@@ -166,6 +168,12 @@ class Learner:
                 if most
             },
         )
+
+    def forget_gradients(self) -> None:
+        """Leave nothing of an update that was broken off but what `load_state` brings back."""
+        self.model.values.requires_grad_(True)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.prior_optimizer.zero_grad(set_to_none=True)
 
     def look(self, obs: Mapping[str, Tensor], *, pictures: bool) -> None:
         """See before the first update what observations (..., by modality) are like here.
