@@ -1,8 +1,9 @@
 """Whether a setting is better than the default, by a rule that was fixed before any run.
 
-    wmrobot sweep benchmarks/sweeps/ablation-plain.yaml jobs=2 out=benchmarks/results/learning
-    wmrobot sweep benchmarks/sweeps/ablation-plan.yaml jobs=2 out=benchmarks/results/learning
-    python benchmarks/ablation.py ablation-plain ablation-plan [results=benchmarks/results/learning]
+    results=benchmarks/results/learning
+    wmrobot sweep benchmarks/sweeps/ablation-plain.yaml jobs=2 out=$results/ablation-plain
+    wmrobot sweep benchmarks/sweeps/ablation-plan.yaml jobs=2 out=$results/ablation-plan
+    python benchmarks/ablation.py ablation-plain ablation-plan [results=$results]
 
 The rule: two tasks that are not saturated, five seeds each, 50,000 environment steps. A setting is
 on by default only if it improves with a probability of at least 0.95 and no task is worse by more

@@ -35,7 +35,7 @@ class Config:
         empty_loop_s: How long to measure this machine with an empty loop before [s].
         restart: Reset and go on after a stop for safety, instead of ending.
         record: Write a flight recorder's file, for replay and for `wmrobot view replay=`.
-        view: Show the drive in a window in the browser. It costs the robot nothing.
+        view: Show the drive in a window in the browser, after each command has left.
         port: Where the window listens; where that is taken, the next free port.
         host: Address that the window listens at. Anything but 127.0.0.1 lets other machines in, who
             then need nothing but the link to stop the robot.
@@ -46,8 +46,10 @@ class Config:
         cpu: Core to stay on; null leaves it to the system.
         fifo: Priority of SCHED_FIFO to ask for, 1 to 89; 0 asks for none. The guard and a simulated
             robot ask for 10 more.
-        sim: Of the simulated robot, for instance sim.obs_delay_ms=20 sim.loss=0.01.
-        guard: Of the guard, see its own --help: python -m wmrobot.runtime.guard --help.
+        sim: Of the simulated robot, for instance sim.obs_delay_ms=20 sim.loss=0.01; all of them:
+            python -m wmrobot.app.sim_robot --help.
+        guard: Of the guard, for instance guard.limits=limits.json; all of them:
+            python -m wmrobot.runtime.guard --help.
     """
 
     bundle: str | None = None

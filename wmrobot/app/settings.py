@@ -37,7 +37,8 @@ class TrainConfig:
         num_envs: Environments that collect side by side.
         greedy_envs: How many of them act as an evaluation does, without exploration, so that the
             model knows the states that a deployed planner meets.
-        workers: Processes that they are spread over; 0 steps them in this process.
+        workers: Processes that they are spread over (threads for the suite's common domains from
+            states); 0 steps them in this process.
         extra_iterations: Rounds that the planner makes on top of `planner.iterations` where the
             robot has 20 or more actuators, as TD-MPC2's does; 0 for none.
         updates_per_decision: Gradient updates for each decision.

@@ -23,7 +23,7 @@ from wmrobot.runtime.words import read_words
 
 @dataclass(frozen=True, kw_only=True)
 class SimConfig:
-    """Settings of a simulated robot; see `Perturbation` and `Impairment` for the last two groups.
+    """Settings of a simulated robot.
 
     Attributes:
         bundle: Folder of a planner's bundle, whose task and model are taken.
@@ -35,6 +35,18 @@ class SimConfig:
         fifo: Priority of SCHED_FIFO to ask for, 1 to 99; 0 asks for none.
         exit_idle_s: Ends when nobody has been there for so long [s]; 0 for never.
         exit_with_stdin: Ends when stdin is closed, as it is when whoever started this dies.
+        mass: Each body's mass is multiplied by a factor from 1 - mass to 1 + mass.
+        friction: Likewise each joint's damping and friction.
+        gain: Likewise what each actuator's command achieves.
+        noise: Standard deviation of white noise on each sensor term, in its own unit.
+        obs_delay_ms: Time that what the robot sends is on its way [ms].
+        action_delay_ms: Time that what it is sent is on its way [ms].
+        jitter_ms: Each is on its way for up to this much longer [ms], uniform.
+        loss: Share of datagrams that are lost, each way.
+        duplicate: Share that arrive twice, the second up to 20 ms later.
+        reorder: Share that are held back by 20 ms more, so that others overtake them.
+        stall_every_s: Mean time between two stalls, in which nothing arrives [s]; 0 for none.
+        stall_ms: How long a stall lasts [ms].
     """
 
     bundle: str = ""

@@ -1,8 +1,10 @@
 """Settings of a process of the runtime, from words `key=value`. No files, no nesting."""
 
 import difflib
+import inspect
+import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from wmrobot.runtime.errors import RobotError
@@ -15,8 +17,12 @@ def read_words(config: type[Config], words: Sequence[str]) -> Config:
     """A dataclass of text, whole numbers, numbers and flags from `key=value` words.
 
     Raises:
+        SystemExit: `--help` is among the words, and was answered.
         RobotError: A key is unknown, comes twice or has no value, or a value is of another type.
     """
+    if "--help" in words or "-h" in words:
+        sys.stdout.write(_help(config))
+        raise SystemExit(0)
     types: dict[str, Any] = {field.name: field.type for field in fields(config)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for word in words:
@@ -31,6 +37,18 @@ def read_words(config: type[Config], words: Sequence[str]) -> Config:
             raise RobotError(f"{key}: expected once, got it twice")
         values[key] = _convert(key, text, types[key])
     return config(**values)
+
+
+def _help(config: type[Any]) -> str:
+    defaults = (
+        field.name + ("" if field.default is MISSING else f"={_shown(field.default)}")
+        for field in fields(config)
+    )
+    return f"{inspect.cleandoc(config.__doc__ or '')}\n\nDefaults: {' '.join(defaults)}\n"
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _convert(key: str, text: str, kind: Any) -> Any:
