@@ -46,15 +46,15 @@ class FakePort(Port):
 
     def __init__(self) -> None:
         self.address = HERE
-        self.unsent = 0
+        self.is_exclusive = False
         self.inbox: deque[tuple[bytes, Address]] = deque()
         self.sent: list[tuple[bytes, Address]] = []
 
     def only_from(self, address: Address) -> None:
-        pass
+        self.is_exclusive = True
 
     def from_anyone(self) -> None:
-        pass
+        self.is_exclusive = False
 
     def send(self, data: bytes, address: Address) -> None:
         self.sent.append((data, address))

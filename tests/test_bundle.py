@@ -122,6 +122,24 @@ def test_external_data_deeper_within(bundle: Path, where: str) -> None:
     assert refusal(bundle) == "step.onnx: expected one file that is complete, got external data"
 
 
+def test_fields_whose_number_only_others_would_cut_to_32_bits(bundle: Path) -> None:
+    key = 25 << 3 | 2 | 1 << 32  # 25 is a function of its own, for who keeps 32 bits
+    hidden = bytes(
+        [key & 0x7F | 0x80, *(key >> n & 0x7F | 0x80 for n in (7, 14, 21)), key >> 28, 0]
+    )
+    path = bundle / "step.onnx"
+    path.write_bytes(path.read_bytes() + hidden)
+    reseal(bundle)
+    assert refusal(bundle) == "step.onnx: expected an ONNX file, got something else"
+
+
+def test_a_name_that_no_file_can_have(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["sha256"]["a\0b"] = manifest["sha256"]["step.onnx"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    assert "expected a plain file (embedded null byte)" in refusal(bundle)
+
+
 def test_operators_and_functions_of_others(bundle: Path) -> None:
     path = bundle / "step.onnx"
     original = onnx.load(path)

@@ -142,6 +142,17 @@ def sent(decision: Decision) -> Command:
     return decision.command
 
 
+def test_what_a_robot_received_in_another_session_does_not_hide_its_answers() -> None:
+    loop = Loop(up=6 * MS, down=6 * MS, ways_known=False)
+    loop.arrived.append((-1, 5000))  # the last command of the drive before
+    loop()
+    loop.arrived.clear()  # the first of this one has come
+    decisions = [loop() for _ in range(12)]
+    assert len(loop.planner.time.round_trip) > 5
+    assert loop.planner.time.round_trip.newest == 12 * MS
+    assert decisions[-1].lead == 2
+
+
 def test_with_time_enough_all_iterations_are_done() -> None:
     loop = Loop()
     decision = loop()

@@ -1,5 +1,6 @@
 """`wmrobot drive` from end to end: processes, report, recording, replay, refusals."""
 
+import errno
 import json
 import os
 import signal
@@ -167,6 +168,39 @@ def test_recordings_that_are_none_are_refused(tmp_path: Path) -> None:
             list(read_flight(tmp_path / name)[1])
 
 
+def test_a_recording_that_is_cut_off_tells_what_it_has(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, {"bundle": "b"})
+    for _ in range(300):
+        recorder.add(reading(), decision(0.5), 7, 8)
+    recorder.close({"over": "time"})
+    whole = recorder.path.read_bytes()
+    recorder.path.write_bytes(whole[: whole.rindex(b"wmrobot") - 50])  # the index and more is lost
+    about, rows = read_flight(recorder.path)
+    assert about["bundle"] == "b"
+    assert len(list(rows)) == 300
+    recorder.path.write_bytes(whole[: whole.index(b"bundle") + 20])
+    about, rows = read_flight(recorder.path)
+    assert about == {"bundle": "b"}
+    assert list(rows) == []  # the first chunk is not whole
+
+
+@pytest.mark.parametrize("broken", ["add", "close"])
+def test_a_disk_that_is_full_does_not_keep_a_drive_from_its_end(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(flight, "WAITING", 2)
+    recorder = Recorder(tmp_path, {})
+    monkeypatch.setattr(recorder._file, broken, full)
+    for _ in range(10):
+        recorder.add(reading(), decision(0.0), 7, 8)
+    recorder.close()
+    assert recorder.error == "No space left on device"
+    assert recorder.written + recorder.dropped == 10
+
+
 def test_a_full_queue_is_counted_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +266,31 @@ def test_the_page_stands_alone() -> None:
     assert html.count("<svg") == 2
     assert "interventions: slew" in html
     assert "http" not in html.replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_motors_are_stopped_whoever_asks_and_however_often(number: signal.Signals) -> None:
+    code = """
+import time
+from wmrobot.runtime.process import until_terminated
+with until_terminated():
+    try:
+        print("driving", flush=True)
+        time.sleep(60)
+    finally:
+        print("stopping", flush=True)
+        time.sleep(0.3)
+        print("stopped", flush=True)
+"""
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "driving\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "stopping\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "stopped\n"
+        assert process.wait(10) == 0
 
 
 def test_a_process_that_does_not_start_says_why() -> None:

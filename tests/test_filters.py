@@ -23,6 +23,14 @@ def test_step_of_velocity_rises_as_the_first_order_response() -> None:
         assert velocity == pytest.approx(3.0 * (1.0 - math.exp(-CUTOFF * k * DT)), abs=1e-12)
 
 
+def test_angles_may_change_in_place() -> None:
+    velocity_filter, angle = make_filter(), np.zeros(1)
+    for _ in range(100):
+        angle += 3.0 * DT
+        velocity = velocity_filter.update(angle)
+    assert velocity[0] == pytest.approx(3.0, rel=1e-3)
+
+
 def test_sine_at_the_cutoff_loses_three_decibels() -> None:
     dt = 1e-4  # fine enough for the difference of angles to be the derivative
     velocity_filter = make_filter(dt)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.realtime import DESCRIPTION, DT, MS, FakeClock, command
+from tests.realtime import DESCRIPTION, DT, MS, FakeClock, PretendRobot, command
 from wmrobot.runtime.description import (
     ActionTerm,
     Description,
@@ -30,6 +30,7 @@ from wmrobot.runtime.messages import (
     Reset,
     Stop,
 )
+from wmrobot.runtime.motors import Motors
 from wmrobot.runtime.robot import Command, Phase, Reading, Rung
 from wmrobot.runtime.safety import (
     HEARTBEAT_NS,
@@ -329,9 +330,57 @@ def test_whatever_happens_the_robot_gets_sound_commands_only_while_it_may_move(
             value = float(sent.actions[0, 0])
             assert np.isfinite(value)
             assert -0.5 <= value <= 0.25
-            past = before if sent.when_ns <= last_when else (last, last_when)
+            replaces = sent.when_ns <= last_when and rig.clock.now < last_when
+            past = before if replaces else (last, last_when)
             assert abs(value - past[0]) <= 10.0 * 0.02 + 1e-6
-            before, (last, last_when) = past, (value, sent.when_ns)
+            before, (last, last_when) = past, (value, max(sent.when_ns, rig.clock.now))
+
+
+@pytest.mark.parametrize("late_ms", [-25, -5, 3, 15, 25, 35])
+def test_a_late_plan_moves_the_motor_no_faster_than_its_limit(late_ms: int) -> None:
+    """Limited to 0.1 a decision; the motor is at 1 when the planner has stalled and wants 0."""
+    rig = Rig(Limits(slew_per_s={"motor": 5.0}))
+    motors = Motors(PretendRobot(), DT)
+    motors.halt(Phase.READY, "test")
+    rig.ready()
+    moved: list[float] = []
+
+    def tell(told: Sequence[Message]) -> None:
+        for each in commands(told):
+            motors.take(each, rig.clock.now)
+        if motors.can_begin(rig.clock.now):
+            motors.begin(rig.clock.now)
+        motors.feed(rig.clock.now)
+        motors.advance(rig.clock.now)
+        moved.append(float(motors.command[0]))
+
+    def pass_time(end: int) -> None:
+        while rig.clock.now < end:
+            rig.clock.now += MS
+            tell(rig.guard.watch(rig.clock.now))
+            if rig.clock.now % DT == 0:
+                rig.reading()
+
+    for _ in range(12):  # up to 1, a tenth a decision
+        tell(rig.plan(1.0, 1.0, 1.0, 1.0))
+        pass_time(rig.clock.now + DT)
+    assert moved[-1] == 1.0
+    due = rig.clock.now + 2 * DT  # when the next plan should have taken effect
+    pass_time(due + late_ms * MS)
+    tell(rig.plan(*[0.0] * 8, after=due - rig.clock.now))
+    assert rig.guard.refused == {}
+    pass_time(due + 6 * DT)
+    assert np.abs(np.diff(moved)).max() <= 0.1 + 1e-6
+    assert moved[-1] < 0.75  # and gets there
+
+
+def test_a_plan_whose_time_is_over_is_refused() -> None:
+    rig = Rig()
+    rig.ready()
+    assert commands(rig.plan(0.1, 0.2, after=-2 * DT)) == []
+    assert rig.guard.refused == {"stale": 1}
+    (told,) = commands(rig.plan(0.1, 0.2, 0.3, after=-2 * DT))
+    assert (float(told.actions[0, 0]), told.when_ns) == (pytest.approx(0.3), rig.clock.now)
 
 
 @pytest.mark.parametrize("text", ["robot", ":1", "host:", "host:99999", "a:b", "host:-1"])

@@ -289,6 +289,25 @@ def test_leaving_stops_the_motors() -> None:
     assert not rig.server.reception.is_open
 
 
+def test_a_new_session_begins_with_nothing_received() -> None:
+    rig = Rig()
+    rig.start()
+    assert rig.wait(20)[-1].received == 1
+    rig.say(Bye())
+    rig.planner.hello(nonce=8)
+    assert [each.received for each in rig.wait(40)] == [0, 0]
+
+
+def test_one_who_was_silent_and_comes_back_is_alone_again() -> None:
+    rig = Rig()
+    rig.start()
+    rig.clock.now += ALIVE_NS
+    rig.server.step()
+    assert not rig.port.is_exclusive
+    rig.say(Heartbeat())
+    assert rig.port.is_exclusive
+
+
 def test_rubbish_is_counted_and_the_loop_goes_on() -> None:
     rig = Rig()
     rig.start()

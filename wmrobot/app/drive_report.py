@@ -83,6 +83,10 @@ def tell(document: Mapping[str, Any], page_path: Path) -> None:
     recording = document["recording"]
     if recording is not None:
         print(f"recording: {recording['path']}, {recording['written']} decisions")
+        if recording["error"] is not None:
+            print(
+                f"  it broke off: {recording['error']}; {recording['dropped']} decisions are lost"
+            )
     print(f"report: {page_path}")
 
 

@@ -13,7 +13,7 @@ EPISODES = 3
 MOST_FIFO, ABOVE = 89, 10
 """Who watches the planner has to come before it: on one core a plan would hold up a stop."""
 STOPPED_FOR_SAFETY = 1
-EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "safety": STOPPED_FOR_SAFETY}
+EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "safety": STOPPED_FOR_SAFETY}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from wmrobot.runtime.drive_log import DriveLog
 from wmrobot.runtime.driver import Driver, Goal, Onlooker
 from wmrobot.runtime.flight import Recorder
 from wmrobot.runtime.lateness import Lateness, measure_empty_loop
+from wmrobot.runtime.process import ENDINGS
 from wmrobot.runtime.quiet import quiet
 from wmrobot.runtime.stages import Stages
 
@@ -106,7 +107,7 @@ class Drive:
                 if recorder is not None:
                     recorder.close(self._ending(log))
                     told = {"written": recorder.written, "dropped": recorder.dropped}
-                    self.recording = {"path": str(recorder.path), **told}
+                    self.recording = {"path": str(recorder.path), **told, "error": recorder.error}
                 if window is not None:
                     window.show.end(self.why_over)
                     self.window = window.summary()
@@ -176,13 +177,12 @@ class Drive:
 
 @contextmanager
 def until_signal(driver: "Driver") -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a drive in order: robot stopped, report written."""
+    """Let Ctrl-C, SIGTERM and SIGHUP end a drive in order: robot stopped, report written."""
 
     def ask(number: int, frame: FrameType | None) -> None:
         driver.ask_to_end(signal.Signals(number).name)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, ask) for number in numbers}
+    before = {number: signal.signal(number, ask) for number in ENDINGS}
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from wmrobot.plan.config import PlannerConfig
 from wmrobot.plan.noise import draw_noise, empty_plan
 from wmrobot.plan.planner import Planner, make_planner
 from wmrobot.runtime.frames import FrameStack
+from wmrobot.runtime.observations import check_obs as check_as_deployed
 
 
 class Agent(Protocol):
@@ -179,35 +180,7 @@ def check_obs(obs: Obs, shapes: Mapping[str, tuple[int, ...]]) -> int:
     Raises:
         ObservationError: A modality is missing, or has the wrong shape or dtype, or is not finite.
     """
-    if not isinstance(obs, Mapping):
-        raise ObservationError(
-            f"obs: expected arrays by modality, {sorted(shapes)}, got {type(obs).__name__}"
-        )
-    if set(obs) != set(shapes):
-        raise ObservationError(f"obs: expected {sorted(shapes)}, got {sorted(obs)}")
-    batch = -1
-    for name, shape in shapes.items():
-        value = obs[name]
-        if not isinstance(value, np.ndarray):
-            raise ObservationError(
-                f"obs.{name}: expected a numpy array, got {type(value).__name__}"
-            )
-        if value.ndim != len(shape) + 1 or value.shape[1:] != tuple(shape):
-            raise ObservationError(
-                f"obs.{name}: expected shape (B, {', '.join(map(str, shape))}), got {value.shape}"
-            )
-        expected = np.float32 if name == "state" else np.uint8
-        if value.dtype != expected:
-            raise ObservationError(f"obs.{name}: expected {np.dtype(expected)}, got {value.dtype}")
-        if batch not in (-1, len(value)):
-            raise ObservationError(f"obs.{name}: expected {batch} rows, got {len(value)}")
-        batch = len(value)
-        if name == "state" and not np.isfinite(value).all():
-            bad = np.argwhere(~np.isfinite(value))[0].tolist()
-            raise ObservationError(
-                f"obs.{name}{bad}: expected a finite number, got {value[tuple(bad)]}"
-            )
-    return batch
+    return check_as_deployed(obs, shapes, None, ObservationError)
 
 
 def to_tensors(obs: Obs, device: torch.device) -> dict[str, Tensor]:

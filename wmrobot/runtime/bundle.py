@@ -139,8 +139,8 @@ def _read_file(path: Path) -> bytes:
         raise BundleError(
             f"{path}: listed in the manifest, but missing; use another bundle"
         ) from None
-    except OSError as error:
-        raise BundleError(f"{path}: expected a plain file ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # the latter for names that no file can have
+        raise BundleError(f"{path!s:.200}: expected a plain file ({error})") from None
     with os.fdopen(number, "rb") as file:
         found = os.fstat(number)
         if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:

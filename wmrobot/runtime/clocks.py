@@ -18,11 +18,6 @@ class Crossing:
         self._up: deque[int] = deque(maxlen=WINDOW)
         self._offset = 0
 
-    @property
-    def is_known(self) -> bool:
-        """Whether anything has arrived."""
-        return bool(self._down)
-
     def arrived(self, theirs_ns: int, mine_ns: int) -> None:
         """Something arrived at `mine_ns` that was stamped `theirs_ns`."""
         self._down.append(theirs_ns - mine_ns)

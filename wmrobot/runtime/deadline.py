@@ -121,7 +121,7 @@ class DeadlinePlanner:
             self._episode = reading.episode
             self.schedule.clear()
             self._last = None
-        if reading.received > self._answered:
+        if reading.received != self._answered:  # may be higher at first: of another session
             self._answered = reading.received
             sent_ns = self.schedule.when_sent(reading.received)
             if sent_ns is not None:

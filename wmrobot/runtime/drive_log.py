@@ -167,6 +167,8 @@ class DriveLog:
                 fresh=decision.plan is not None,
             )
         )
+        if command is None:  # nothing was sent: neither in time nor late
+            return
         if sent_ns <= decision.due_ns:
             self.in_time += 1
         else:

@@ -20,6 +20,7 @@ from wmrobot.runtime.stamped import StampedPort
 TAKES = (Reading, Status)
 HEARTBEAT_NS = 20_000_000
 SILENCE_NS = 2_000_000_000
+RESET_NS = 60_000_000_000  # a robot that drives to where it starts tells nothing meanwhile
 START_NS = 5_000_000_000
 FAREWELL_NS = 1_200_000_000  # each tells a status once a second
 REPEAT_NS = 300_000_000
@@ -221,12 +222,21 @@ class Driver:
         self._asked = Reset(episode=reading.episode + 1, seed=seed)
         self._send(self._asked)
 
+    @property
+    def _is_resetting(self) -> bool:
+        """Whether the robot may be on its way to where an episode starts, and tell nothing."""
+        asked, newest = self._asked, self.log.newest
+        if not isinstance(asked, Reset) or newest is None:
+            return False
+        return newest.episode != asked.episode
+
     def _keep_alive(self) -> None:
         now = time.monotonic_ns()
-        if now - self._heard_ns > SILENCE_NS:
+        patience_ns = RESET_NS if self._is_resetting else SILENCE_NS
+        if now - self._heard_ns > patience_ns:
             raise RobotError(
                 f"{self._address[0]}:{self._address[1]}: expected a reading every "
-                f"{self.robot.control_dt:g} s, got none for {SILENCE_NS / SECOND:g} s; "
+                f"{self.robot.control_dt:g} s, got none for {patience_ns / SECOND:g} s; "
                 "is the robot still running?"
             )
         if self.robot.lockstep:

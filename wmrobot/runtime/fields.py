@@ -79,25 +79,11 @@ class Fields:
             raise self.wrong(key, "text", value)
         return value
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts."""
-        entries = self._list(key)
-        if not all(isinstance(entry, str) for entry in entries):
-            raise self.wrong(key, "a list of texts", entries)
-        return tuple(entries)
-
     def whole(self, key: str, low: int) -> int:
         """A whole number, at least `low`."""
         value = self._get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             raise self.wrong(key, f"a whole number, at least {low}", value)
-        return value
-
-    def flag(self, key: str) -> bool:
-        """True or false."""
-        value = self._get(key)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "true or false", value)
         return value
 
     def number(self, key: str) -> float:

@@ -58,5 +58,5 @@ class VelocityFilter:
                 f"angle: expected shape {self._angle.shape}, got {angle.shape}; reset() first"
             )
         self._velocity = self._keep * self._velocity + self._gain * (angle - self._angle)
-        self._angle = angle
+        self._angle = np.array(angle, dtype=np.float64)  # the caller's may change in place
         return self._velocity

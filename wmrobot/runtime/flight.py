@@ -5,13 +5,15 @@ hold the same rows of JSON; its numbers are float32 told exactly, so that plans 
 """
 
 import json
+import os
 import queue
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -69,7 +71,10 @@ class Recorder:
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
         has_mcap = find_spec("mcap") is not None
         self.path = folder / ("flight.mcap" if has_mcap else "flight.npz")
-        self.written = self.dropped = 0
+        self.written = 0
+        self._refused = self._unwritten = 0  # by the caller's thread, and by the writer's
+        self.error: str | None = None
+        """What kept the file from being written, where something did."""
         self._stream: IO[bytes] = self.path.open("wb")
         kind = _McapFile if has_mcap else _NpzFile
         self._file: _File = kind(self._stream, about)
@@ -98,7 +103,12 @@ class Recorder:
         try:
             self._queue.put_nowait(Row(reading, decision, arrived_ns, sent_ns, guard))
         except queue.Full:
-            self.dropped += 1
+            self._refused += 1
+
+    @property
+    def dropped(self) -> int:
+        """Decisions that are not in the file."""
+        return self._refused + self._unwritten
 
     def close(self, ending: Mapping[str, str] | None = None) -> None:
         """Write what waits, and finish the file.
@@ -111,13 +121,26 @@ class Recorder:
         self._thread.join()
 
     def _write(self) -> None:
-        try:
-            while (row := self._queue.get()) is not None:
-                self._file.add(row, json.dumps(to_json(row)).encode())
+        while (row := self._queue.get()) is not None:
+            if self.error is None:
+                with self._noting_errors():
+                    self._file.add(row, json.dumps(to_json(row)).encode())
+            if self.error is None:
                 self.written += 1
-        finally:
+            else:  # the queue has to be emptied all the same
+                self._unwritten += 1
+        with self._noting_errors():
             self._file.close(self._ending)
+        with self._noting_errors():
             self._stream.close()
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        """A disk that is full must not keep the drive from its end."""
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error.strerror or str(error)
 
 
 def to_json(row: Row) -> dict[str, Any]:
@@ -237,21 +260,63 @@ class _NpzFile:
 def _read_mcap(path: Path) -> tuple[dict[str, str], Iterator[dict[str, Any]]]:
     from mcap.exceptions import McapError
     from mcap.reader import make_reader
+    from mcap.records import Message, Metadata
+
+    is_whole = _ends_with_magic(path)
 
     def rows() -> Iterator[dict[str, Any]]:
         try:
             with path.open("rb") as stream:
-                for _, _, message in make_reader(stream).iter_messages(topics=[TOPIC]):
-                    yield json.loads(message.data)
+                if is_whole:
+                    for _, _, message in make_reader(stream).iter_messages(topics=[TOPIC]):
+                        yield json.loads(message.data)
+                    return
+                for record in _mcap_records(stream):
+                    if isinstance(record, Message):
+                        yield json.loads(record.data)
         except (McapError, ValueError) as error:
             raise _damaged(path, error) from None
 
     try:
         with path.open("rb") as stream:
-            about = {m.name: m.metadata for m in make_reader(stream).iter_metadata()}
+            found = make_reader(stream).iter_metadata() if is_whole else _mcap_records(stream)
+            about = {m.name: m.metadata for m in found if isinstance(m, Metadata)}
     except (McapError, ValueError) as error:
         raise _damaged(path, error) from None
     return {**about.get(ABOUT, {}), **about.get(ENDING, {})}, rows()
+
+
+def _ends_with_magic(path: Path) -> bool:
+    from mcap.writer import MCAP0_MAGIC
+
+    with path.open("rb") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.seek(max(stream.tell() - len(MCAP0_MAGIC), 0))
+        return stream.read() == MCAP0_MAGIC
+
+
+class _Unfinished:
+    """A file that breaks off somewhere: what is not there whole is not read at all."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        from mcap.exceptions import EndOfFile
+
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise EndOfFile
+        return data
+
+
+def _mcap_records(stream: IO[bytes]) -> Iterator[Any]:
+    """Records of a drive whose process was killed, up to where its file breaks off."""
+    from mcap.exceptions import EndOfFile
+    from mcap.stream_reader import StreamReader
+
+    with suppress(EndOfFile):
+        yield from StreamReader(cast("IO[bytes]", _Unfinished(stream))).records
 
 
 def _read_npz(path: Path) -> tuple[dict[str, str], Iterator[dict[str, Any]]]:

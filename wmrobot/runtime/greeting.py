@@ -134,6 +134,8 @@ class Reception:
                 message = self._session.unpack(data)
                 if message is not None:
                     self._heard_ns = self._clock()
+                    if not self._port.is_exclusive:  # it was silent for long, and is back
+                        self._port.only_from(address)
                 if isinstance(message, Bye):
                     if self.farewell is not None:
                         self.send(self.farewell())

@@ -245,4 +245,9 @@ def run_guard(cfg: GuardConfig) -> None:
 
 
 def _open_log(path: str) -> AbstractContextManager[TextIO | None]:
-    return Path(path).open("a", encoding="utf-8") if path else nullcontext()
+    try:
+        return Path(path).open("a", encoding="utf-8") if path else nullcontext()
+    except OSError as error:
+        raise RobotError(
+            f"log: expected a file to append to, got {path} ({error.strerror})"
+        ) from None

@@ -141,15 +141,18 @@ class Limiter:
         rest = np.zeros_like(self._after.action)
         self._after = self._before = _Past(0, rest, self._after.square)
 
-    def limit(self, action: FloatArray, when_ns: int) -> FloatArray:
+    def limit(self, action: FloatArray, when_ns: int, arrives_ns: int = 0) -> FloatArray:
         """An action within all limits.
 
         Args:
             action: (A,), finite.
-            when_ns: When it takes effect; one for the same time as the last one replaces that.
+            when_ns: When it is to take effect; one for the same time as the last one replaces that.
+            arrives_ns: When it will be with the robot; what has taken effect by then stays.
         """
         assert np.isfinite(action).all(), "NaN would pass a clip: refuse it earlier"
-        past = self._before if when_ns <= self._after.when_ns else self._after
+        replaces = when_ns <= self._after.when_ns and arrives_ns < self._after.when_ns
+        past = self._before if replaces else self._after
+        when_ns = max(when_ns, arrives_ns)
         # A late action may not change more than one that is in time: the motor sees it as a jump.
         elapsed = min(max((when_ns - past.when_ns) * 1e-9, 1e-4), self._dt)
         wanted = action.astype(np.float64)

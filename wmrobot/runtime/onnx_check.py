@@ -64,6 +64,8 @@ def _fields(data: bytes | memoryview, where: str) -> Iterator[tuple[int, int | m
     view, at, end = memoryview(data), 0, len(data)
     while at < end:
         key, at = _varint(view, at, where)
+        if key >= 2**32:  # other readers keep 32 bits of it, and see another field
+            raise BundleError(f"{where}: expected an ONNX file, got something else")
         number, wire = key >> 3, key & 7
         if wire == 0:
             value, at = _varint(view, at, where)

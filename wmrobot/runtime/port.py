@@ -1,5 +1,6 @@
 """A UDP socket that never blocks, and never raises for what others do."""
 
+import contextlib
 import ipaddress
 import select
 import socket
@@ -34,8 +35,8 @@ class Port:
         if not is_loopback(host):
             sys.stderr.write(f"listening on {host}:{self.address[1]}, beyond this machine\n")
         self._buffer = memoryview(bytearray(2**16))
-        self._is_exclusive = False
-        self.unsent = 0
+        self.is_exclusive = False
+        """Whether only one other end is heard."""
 
     def only_from(self, address: Address) -> None:
         """Let the kernel drop what others send, so that a flood of it costs this process nothing.
@@ -46,25 +47,23 @@ class Port:
             self._socket.connect(address)
         except OSError:  # no way there: whoever it is will not be heard, and the session will lapse
             return
-        self._is_exclusive = True
+        self.is_exclusive = True
 
     def from_anyone(self) -> None:
         """Hear everybody again."""
-        if self._is_exclusive:
+        if self.is_exclusive:
             self._socket.close()  # a socket cannot be told to forget whom it is for
             self._socket = _bind(self.address)
-            self._is_exclusive = False
+            self.is_exclusive = False
 
     def fileno(self) -> int:
         """For `select`."""
         return self._socket.fileno()
 
     def send(self, data: bytes, address: Address) -> None:
-        """Send one datagram; what the network does not take is counted in `unsent`."""
-        try:
+        """Send one datagram; what the network does not take is lost like others on the way."""
+        with contextlib.suppress(OSError):  # among others: nobody received what was sent before
             self._socket.sendto(data, address)
-        except OSError:  # among others: nobody has received what was sent before
-            self.unsent += 1
 
     def receive(self) -> tuple[memoryview, Address] | None:
         """One datagram and who sent it, None if there is none. Valid until the next call."""

@@ -9,19 +9,26 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What asks a process to end; the last where a terminal or an ssh connection has gone."""
+
 
 @contextlib.contextmanager
 def until_terminated(*, exit_with_stdin: bool = False) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into an orderly end: `finally` clauses run, so that motors stop.
+    """Turn SIGTERM, SIGINT and SIGHUP into an orderly end: motors stop in `finally` clauses.
+
+    One of them is enough: those that follow are ignored, so that none of them breaks that off.
 
     Args:
         exit_with_stdin: End as well when stdin is closed.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
+        for each in ENDINGS:
+            signal.signal(each, signal.SIG_IGN)
         raise SystemExit(0)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, leave) for number in ENDINGS}
     if exit_with_stdin:
         threading.Thread(target=_follow_stdin, daemon=True).start()
     try:

@@ -220,7 +220,11 @@ class Robot(ABC):
         """Bring the motors to zero. Called also when nothing else works: keep it simple."""
 
     def reset(self, seed: int | None) -> None:
-        """Prepare an episode, motors at zero; may take its time. `seed` is for simulations."""
+        """Prepare an episode, motors at zero; may take up to a minute. `seed` is for simulations.
+
+        Until it returns nothing else is heard, a stop neither: what moves the robot here has to look
+        after it.
+        """
         del seed
 
     def tick(self, due_ns: int) -> None:

@@ -187,13 +187,18 @@ class Guard:
             self.refused["early"] += 1
             return
         begin = command.when_ns or robot_now + self._crossing.slowest_up_ns
+        over = max((robot_now - begin) // self._dt, 0)  # its first actions, whose time is over
+        if over >= len(command.actions):
+            self.refused["stale"] += 1
+            return
         if not np.isfinite(command.actions).all():  # NaN would pass a clip
             self.refused["not_finite"] += 1
             return
-        self._bridge(begin, now)
+        when = begin + over * self._dt
+        self._bridge(when, now)
         if self.state is State.SAFE_STOP:
             return
-        action = self.limiter.limit(command.actions[0], begin)
+        action = self._limit(command.actions[over], when, now)
         self._plan = Command(
             sequence=command.sequence,
             made_from=command.made_from,
@@ -201,11 +206,11 @@ class Guard:
             actions=command.actions,
             rung=command.rung,
         )
-        self._next, self._is_at_once = 1, not command.when_ns
+        self._next, self._is_at_once = over + 1, not command.when_ns
         self._sent_ns[command.sequence] = now
         while len(self._sent_ns) > 64:
             del self._sent_ns[next(iter(self._sent_ns))]
-        self._pass_on(action, command.when_ns, command.rung)
+        self._pass_on(action, when if command.when_ns else 0, command.rung)
         fresh = command.rung is Rung.FRESH
         self._go(
             State.ACTIVE if fresh else State.DEGRADED,
@@ -248,10 +253,14 @@ class Guard:
             self._stop("the plan is too old", now)
             return
         rung = Rung.SHIFTED if self._next < len(plan.actions) else Rung.HOLD
-        action = self.limiter.limit(plan.actions[min(self._next, len(plan.actions) - 1)], when)
+        action = self._limit(plan.actions[min(self._next, len(plan.actions) - 1)], when, now)
         self._next += 1
         self._pass_on(action, when, rung)
         self._go(State.DEGRADED, f"no plan in time: {rung.name}", now)
+
+    def _limit(self, action: FloatArray, when_ns: int, now: int) -> FloatArray:
+        arrives_ns = self._crossing.theirs(now) + self._crossing.slowest_up_ns
+        return self.limiter.limit(action, when_ns, arrives_ns)
 
     def _pass_on(self, action: FloatArray, when_ns: int, rung: Rung) -> None:
         assert self._plan is not None, "an action without a plan"

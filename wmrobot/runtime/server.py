@@ -174,6 +174,7 @@ class Server:
                 self.motors.halt(Phase.IDLE, "greeted")
                 self.motors.is_latched = False
                 self.motors.ticks[:] = 0
+                self.motors.received = self.motors.received_ns = 0
             case Bye():
                 self.motors.halt(Phase.IDLE, "left")
             case Command():

@@ -16,7 +16,7 @@ from wmrobot.runtime.description import Description
 from wmrobot.runtime.graph import Graph
 from wmrobot.runtime.noise import Noise
 from wmrobot.runtime.planner import Outputs, Previous
-from wmrobot.runtime.signatures import CHOOSE, ENCODE, POLICY, PROPOSE, SEARCH, STEP
+from wmrobot.runtime.signatures import CHOOSE, ENCODE, PROPOSE, SEARCH, STEP
 
 
 class Found(NamedTuple):
@@ -53,7 +53,7 @@ class Stages:
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.bundle = bundle
-        names = (ENCODE, PROPOSE, SEARCH, CHOOSE, STEP, POLICY)
+        names = (ENCODE, PROPOSE, SEARCH, CHOOSE, STEP)
         self._graphs = {name: Graph(bundle, name, threads) for name in names}
 
     @classmethod
@@ -85,12 +85,6 @@ class Stages:
         """Next latent (B, Z), reward (B,) and continuation (B,) after an action (B, A)."""
         found = self._graphs[STEP]({"z": z, "action": action})
         return cast("tuple[FloatArray, FloatArray, FloatArray]", tuple(found.values()))
-
-    def policy(self, obs: Obs) -> FloatArray:
-        """Action (B, A) of the policy prior at its mean: what to do when there is no plan."""
-        feed = {f"obs_{name}": value for name, value in obs.items()}
-        feed["obs"] = next(iter(obs.values()))
-        return cast("FloatArray", self._graphs[POLICY](feed)["actions"])
 
     def propose(self, z: FloatArray, noise: Noise) -> Proposals:
         """What the prior proposes from a latent: once a decision."""

@@ -36,6 +36,10 @@ def read_words(config: type[Config], words: Sequence[str]) -> Config:
         if key in values:
             raise RobotError(f"{key}: expected once, got it twice")
         values[key] = _convert(key, text, types[key])
+    missing = [field.name for field in fields(config) if field.default is MISSING]  # type: ignore[arg-type]
+    for name in missing:
+        if name not in values:
+            raise RobotError(f"{name}: expected {name}=<value>, got none")
     return config(**values)
 
 
