@@ -222,8 +222,7 @@ class Robot(ABC):
     def reset(self, seed: int | None) -> None:
         """Prepare an episode, motors at zero; may take up to a minute. `seed` is for simulations.
 
-        Until it returns nothing else is heard, a stop neither: what moves the robot here has to look
-        after it.
+        Until it returns nothing else is heard, a stop neither: look after what moves here.
         """
         del seed
 
