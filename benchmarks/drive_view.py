@@ -46,7 +46,9 @@ def drive(
         assert process.stderr is not None
         link = None
         while manners is not None and link is None:
-            link = LINK.search(process.stderr.readline())
+            if not (line := process.stderr.readline()):
+                raise SystemExit("error: the drive ended before it opened its window")
+            link = LINK.search(line)
         with clients(link[0] if link else "", manners or ()):
             text, _ = process.communicate()
         report: dict[str, Any] = json.loads(text)

@@ -54,11 +54,10 @@ def window(task: str, settings: list[str]) -> Iterator[tuple[str, float]]:
     command += settings
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if "http://" in line:
-                yield line.split()[-1], began
-                break
-        process.terminate()
+        try:
+            yield next(line.split()[-1] for line in process.stdout if "http://" in line), began
+        finally:
+            process.terminate()
 
 
 def wait_for_robot(page: Page) -> None:

@@ -343,7 +343,7 @@ def test_losses_that_are_not_finite_amid_a_run(
     monkeypatch.setattr(Learner, "update", spoil)
     assert main(["train", *words(eval_freq=0), f"run={run}"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "error: losses or weights are not finite after 19 updates; total_loss was the first to "
+        "error: losses or weights are not finite after 18 updates; total_loss was the first to "
         f"break, in update 1. The last good checkpoint is {run / 'checkpoints' / '000000012'}; "
         f"start a new run with init={run} and a learner.lr below 0.0003"
     )

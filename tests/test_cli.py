@@ -115,6 +115,17 @@ def test_words_become_settings(verb: Callable[[Run], None]) -> None:
             "error: no setting named 'detials'. Did you mean 'details'? Known: details, task",
         ),
         (["tasks", "details=2"], "error: details: expected true or false, got 2"),
+        (["sweep"], "error: file: expected a value, got none"),
+        (["report"], "error: run: expected a value, got none"),
+        (["drive", "bundle=x", "cpu=-1"], "error: cpu: expected the number of a core, got -1"),
+        (
+            ["demo", "view=true"],
+            "error: agent, episodes, view: expected a task or run= with them; the tour has its own",
+        ),
+        (
+            ["demo", "qube2-swingup", "steps=5"],
+            "error: steps: expected no task or run= with it; only the tour trains",
+        ),
     ],
 )
 def test_user_error_is_one_line_and_exit_code_2(

@@ -19,6 +19,7 @@ from wmrobot.app.demo import Config
 from wmrobot.app.progress import Progress
 from wmrobot.app.train import train
 from wmrobot.app.trainer import Trainer
+from wmrobot.core.errors import ConfigError
 
 TASK = "qube2-swingup"
 
@@ -100,9 +101,27 @@ def test_a_tour_goes_on_with_the_training_that_is_there(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "loop", interrupted)
         assert train(settings) == (False, out / "train")
-    run, facts = tour._learn(Config(out=str(out), steps=10_000), out)
+    for other in ({"steps": 10_000}, {"steps": 30, "seed": 2}):
+        with pytest.raises(ConfigError, match="was begun with seed=1 steps=30"):
+            tour._learn(Config(out=str(out), **other), out)
+    run, facts = tour._learn(Config(out=str(out), steps=30), out)
     assert run == out / "train"
-    assert facts["decisions"] == 30  # its own settings count, not those of a new tour
+    assert facts["decisions"] == 30
+    assert facts["seconds"] > 0
+
+
+def test_a_tour_touches_nothing_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "cats.tar").touch()
+    with pytest.raises(ConfigError, match=r"train holds cats.tar, which is no training's"):
+        tour._make_room(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.json", "summary.json"):
+        (run / name).touch()
+    with pytest.raises(ConfigError, match="expected a folder for the tour, got the run"):
+        tour._make_room(run)
+    assert {path.name for path in run.iterdir()} == {"run.json", "summary.json"}
 
 
 def interrupted(self: Trainer, show: Callable[[Progress], None]) -> bool:

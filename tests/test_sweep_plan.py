@@ -117,3 +117,13 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
     )
     (run.folder / SUMMARY_FILE).write_text("{}")
     assert run.state() == "finished"
+
+
+def test_tasks_that_would_share_a_folder_are_refused(tmp_path: Path) -> None:
+    text = "def reach(seed): raise NotImplementedError"
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "robot.py").write_text(text)
+    tasks = tuple(str(tmp_path / name / "robot.py:reach") for name in "ab")
+    with pytest.raises(ConfigError, match="tasks: expected different names of files"):
+        list_runs(Plan(tasks=tasks, seeds=(1,)), tmp_path / "runs")

@@ -94,7 +94,7 @@ def test_every_decision_is_shown(driver: Driver) -> None:
     assert [message["tick"] for message in shown] == [0, 1, 2]
     assert [message.get("cut", False) for message in shown] == [True, False, False]
     first = shown[0]
-    assert first["plan_mean"].shape == (3, 1)
+    assert first["plan_mean"].shape == (2, 1)  # what follows the action
     assert first["series"].keys() >= {"reward", "imagined reward", "expected return", "planning"}
     assert first["stages_ms"].keys() == {"encode", "prior", "search", "transport"}
     assert first["values"]["horizon"] == 3
@@ -112,7 +112,7 @@ def test_slider_changes_the_planner(driver: Driver) -> None:
     mind = driver.mind
     assert isinstance(mind, LearnedMind)
     assert (mind.planner.kind, mind.planner.horizon, mind.planner.num_samples) == ("icem", 5, 32)
-    assert eye.messages[-1]["plan_mean"].shape == (5, 1)
+    assert eye.messages[-1]["plan_mean"].shape == (4, 1)
 
 
 def test_last_of_two_hands_on_a_slider_wins(driver: Driver) -> None:
@@ -181,6 +181,34 @@ def test_mass_is_scaled_and_comes_back(driver: Driver) -> None:
     np.testing.assert_allclose(model.body_mass, 2 * mass)
     run(driver, 1, ("mass", 1.0))
     np.testing.assert_array_equal(model.body_mass, mass)
+
+
+def test_what_a_reset_writes_anew_is_scaled_once(driver: Driver) -> None:
+    told, model = driver.rig.disturbances, driver.rig.env.physics(0).model.ptr  # type: ignore[union-attr]
+    nominal = model.dof_damping.copy() + 0.5
+    model.dof_damping[:] = nominal
+    run(driver, 1, ("friction", 2.0))
+    for drawn in (0.25, 0.125):
+        model.dof_damping[0] = drawn  # as a task does whose resets draw one joint's damping
+        told.begin_episode()
+        np.testing.assert_allclose(model.dof_damping, [2 * drawn, *2 * nominal[1:]])
+    run(driver, 1, ("friction", 1.0))
+    np.testing.assert_allclose(model.dof_damping, [0.125, *nominal[1:]])
+
+
+def test_a_robot_that_leaves_all_bounds_begins_anew(driver: Driver) -> None:
+    eye = run(driver, 20, ("pull", [1, 1e12, 0.0, 0.0]))
+    assert any(said.startswith("a new episode begins: ") for said in eye.said())
+    eye = run(driver, 3)
+    assert np.isfinite(eye.messages[-1]["qpos"]).all()
+
+
+def test_a_recording_that_goes_on_at_the_end_is_kept(driver: Driver, tmp_path: Path) -> None:
+    run(driver, 4, ("record", True))
+    assert driver.tape is not None
+    driver.tape.end(driver)
+    (path,) = (tmp_path / "out").iterdir()
+    assert len(Recording.load(path)) == 4
 
 
 def test_delayed_actions_act_later(driver: Driver) -> None:

@@ -1,6 +1,7 @@
 """The window's door: token, origin, and messages that make sense."""
 
 import http
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def gate() -> Gate:
     return Gate(frozenset({"127.0.0.1"}), lambda: {"title": "t"}, lambda query: None)
 
 
-def ask(gate: Gate, path: str, **headers: str) -> Response | None:
+def ask(gate: Gate, path: str, local: str = "127.0.0.1", **headers: str) -> Response | None:
     """What the door answers; the inner server always says 200, with the path."""
 
     def inner(connection: Any, request: Request) -> Response:
@@ -64,7 +65,8 @@ def ask(gate: Gate, path: str, **headers: str) -> Response | None:
         return Response(http.HTTPStatus.OK, "OK", Headers(), body)
 
     request = Request(path, Headers({"Host": "127.0.0.1:8080", **headers}))
-    answer: Response | None = gate._guard(inner)(None, request)  # type: ignore[arg-type]
+    connection: Any = SimpleNamespace(local_address=(local, 8080))
+    answer: Response | None = gate._guard(inner)(connection, request)
     return answer
 
 
@@ -98,8 +100,20 @@ def test_socket_needs_the_pages_own_origin(
 
 
 def test_name_that_was_led_here_is_turned_away(gate: Gate) -> None:
-    request = Request(f"/{gate.token}/", Headers({"Host": "evil.example:8080"}))
-    answer = gate._guard(lambda *_: None)(None, request)  # type: ignore[arg-type]
+    for host, expected in (("evil.example", 403), ("192.168.1.20", 403), ("127.0.0.1", 200)):
+        answer = ask(gate, f"/{gate.token}/", Host=f"{host}:8080")
+        assert answer is not None
+        assert answer.status_code == expected
+
+
+def test_machine_is_found_by_the_address_that_it_was_asked_at(gate: Gate) -> None:
+    answer = ask(gate, f"/{gate.token}/", local="192.168.1.20", Host="192.168.1.20:8080")
+    assert answer is not None
+    assert answer.status_code == 200
+
+
+def test_a_path_of_any_letters_is_turned_away(gate: Gate) -> None:
+    answer = ask(gate, "/\u00fc\udce4/")
     assert answer is not None
     assert answer.status_code == 403
 

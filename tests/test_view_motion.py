@@ -1,11 +1,15 @@
 """What the window's process makes of messages: motion, and the place of what is imagined."""
 
+from pathlib import Path
+
 import mujoco
 import numpy as np
 import pytest
 
 from wmrobot.view.imagination import Imagination, find_tips
 from wmrobot.view.motion import Motion
+from wmrobot.view.player import Player
+from wmrobot.view.recording import Recorder
 
 CART = """
 <mujoco>
@@ -51,6 +55,25 @@ def test_motion_rests_when_messages_stop(model: mujoco.MjModel) -> None:
     motion.add(0.0, np.zeros(2), cut=True)
     motion.add(0.1, np.ones(2), cut=False)
     np.testing.assert_allclose(motion.at(9.0), [1.0, 1.0])
+
+
+def test_motion_keeps_the_pace_that_it_is_told(model: mujoco.MjModel) -> None:
+    motion = Motion(model, 0.05)
+    for k in range(60):  # twice as often as the window's decisions come
+        motion.add(0.025 * k, np.array([float(k), 0.0]), cut=k == 0, dt=0.025)
+    seen = [motion.at(60 * 0.025 - 0.01 + 0.002 * k)[0] for k in range(5)]  # type: ignore[index]
+    np.testing.assert_allclose(np.diff(seen), 0.08, atol=0.01)
+
+
+def test_a_film_of_any_rate_plays_at_true_speed(tmp_path: Path) -> None:
+    recorder = Recorder("cart", 0.01)  # more often than a page draws
+    for k in range(300):
+        recorder.add({"qpos": np.array([float(k), 0.0]), "scene": 1.0})
+    recorder.finish().save(tmp_path / "film.npz")
+    player, shown = Player(tmp_path / "film.npz"), 0
+    for draw in range(45):
+        shown += len(list(player.due(5.0 + draw / 45)))
+    assert 97 <= shown <= 112
 
 
 def test_tip_is_the_far_end_of_the_last_body(model: mujoco.MjModel) -> None:

@@ -32,18 +32,10 @@ def main() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as view:
         assert view.stdout is not None
         link = next(line.split()[-1] for line in view.stdout if "http://" in line)
-        with sync_playwright() as started:
-            browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]
-            page.goto(link)
-            page.get_by_text("decoder fitted").wait_for(timeout=PATIENCE_S * 1e3)
-            page.wait_for_timeout(SETTLE_S * 1e3)
-            page.goto(f"{link}?shadows=false&speed={SPEED}")
-            page.wait_for_timeout(SETTLE_S * 1e3)
-            close_warning(page)
-            pictures = photograph(page)
-            browser.close()
-        view.terminate()
+        try:
+            pictures = film(link)
+        finally:
+            view.terminate()
     first, *others = [picture.quantize(COLOURS, dither=Image.Dither.NONE) for picture in pictures]
     first.save(
         words.out,
@@ -54,6 +46,22 @@ def main() -> None:
         optimize=True,
     )
     print(f"{words.out}: {len(pictures)} pictures, {words.out.stat().st_size / 1e6:.1f} MB")
+
+
+def film(link: str) -> list[Image.Image]:
+    """Open the page, let it settle, photograph it."""
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]
+        page.goto(link)
+        page.get_by_text("decoder fitted").wait_for(timeout=PATIENCE_S * 1e3)
+        page.wait_for_timeout(SETTLE_S * 1e3)
+        page.goto(f"{link}?shadows=false&speed={SPEED}")
+        page.wait_for_timeout(SETTLE_S * 1e3)
+        close_warning(page)
+        pictures = photograph(page)
+        browser.close()
+    return pictures
 
 
 def close_warning(page: Page) -> None:

@@ -159,7 +159,8 @@ def describe(chosen: Result, results: list[Result], sweep: str = "") -> str:
     spec, made = chosen.card.task, chosen.card.made
     rows = "\n".join(
         f"| {r.settings['seed']}{' (shipped)' if r is chosen else ''} | {r.mean:.1f} | "
-        f"{min(r.returns):.1f} | {r.successes} of {EPISODES} | {r.summary['seconds'] / 60:.1f} |"
+        f"{min(r.returns):.1f} | {r.successes} of {EPISODES} | "
+        f"{read_result(r.run).wall_clock_s[-1] / 60:.1f} |"
         for r in results
     )
     one = sweep or "The only run with these settings."

@@ -105,7 +105,7 @@ def run(cfg: Config, *, json: bool) -> int:
     for part in dict.fromkeys(cfg.parts):
         timed = list(_with_bar(_cases(cfg, part, device), part))
         cases += timed
-        if not json:
+        if timed and not json:
             print("\n" + "\n".join(table(timed, rates)), flush=True)
     if json:
         emit(document(to_plain(cfg), made, rates, cases))

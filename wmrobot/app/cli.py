@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
 from typing import Any
 
@@ -255,7 +255,8 @@ def _check_flags(name: str, verb: Verb, flags: set[str]) -> None:
 def _load(config: type[Any], words: Sequence[str], *, plain: bool) -> Any:
     """Settings of a verb; its first word without `=` is the task, or the file of a sweep."""
     names = {field.name for field in fields(config)}
-    if not words and "profile" not in names:
+    needs = any(f.default is MISSING and f.default_factory is MISSING for f in fields(config))
+    if not words and "profile" not in names and not needs:
         return config()  # nothing to compose: works where Hydra is not installed
     overrides = list(words)
     bare = [index for index, word in enumerate(words) if not _is_override(word)]

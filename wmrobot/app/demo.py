@@ -60,6 +60,13 @@ class Config:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ConfigError(f"episodes: expected at least 1, got {self.episodes}")
+        if self.task is not None or self.run is not None:
+            if self.steps is not None:
+                raise ConfigError("steps: expected no task or run= with it; only the tour trains")
+        elif (self.agent, self.episodes, self.view) != ("trained", 1, False):
+            raise ConfigError(
+                "agent, episodes, view: expected a task or run= with them; the tour has its own"
+            )
         on_linux = sys.platform.startswith("linux")
         if self.view and on_linux and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
             raise ConfigError(

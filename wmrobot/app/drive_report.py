@@ -122,7 +122,8 @@ def _lines(d: Mapping[str, Any]) -> Iterator[str]:
         beside = ""
         if waited is not None and waited["mean"] is not None:
             beside = f", in lock-step {waited['mean']:.1f} of {waited['episodes']}"
-        yield f"return: {real['mean']:.1f} of {real['episodes']} episodes{beside}"
+        broken = f", {real['broken_off']} more broken off" if real["broken_off"] else ""
+        yield f"return: {real['mean']:.1f} of {real['episodes']} episodes{broken}{beside}"
     motion = d["motion"]
     if motion["action_jerk_per_s2"] is not None:
         yield (
@@ -191,6 +192,7 @@ def _returns(log: DriveLog) -> dict[str, Any]:
         "mean": float(np.mean(totals)) if totals else None,
         "std": float(np.std(totals, ddof=1)) if len(totals) > 1 else None,
         "episodes": len(totals),
+        "broken_off": len(log.episodes) - len(whole),
         "each": [round(total, 3) for total in totals],
         "successes": sum(episode.success for episode in whole),
         "untold_rewards": sum(episode.untold for episode in whole),

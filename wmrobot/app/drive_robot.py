@@ -84,6 +84,8 @@ class Config:
         for name in ("seed", "margin_ms", "lockstep", "empty_loop_s", "fifo"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        if self.cpu is not None and self.cpu < 0:
+            raise ConfigError(f"cpu: expected the number of a core, got {self.cpu}")
         if self.threads < 1:
             raise ConfigError(f"threads: expected at least 1, got {self.threads}")
         if self.fifo > MOST_FIFO:

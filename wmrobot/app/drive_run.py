@@ -24,6 +24,9 @@ from wmrobot.runtime.process import ENDINGS
 from wmrobot.runtime.quiet import quiet
 from wmrobot.runtime.stages import Stages
 
+OF_THE_BODY = ("mass", "friction", "gain", "noise")
+"""Settings of a simulated robot that are no matter of time: they hold in lock-step as well."""
+
 
 class Drive:
     """One drive with all that belongs to it.
@@ -46,7 +49,8 @@ class Drive:
     @property
     def why_over(self) -> str:
         """What ended the drive."""
-        return "error" if self.driver is None else self.driver.why_over or "error"
+        newest = self.driver or self.lockstep
+        return (newest and newest.why_over) or "error"
 
     def run(self) -> None:
         """Measure the machine, drive in lock-step, drive."""
@@ -56,6 +60,8 @@ class Drive:
                 self.empty_loop = measure_empty_loop(control_dt, self.cfg.empty_loop_s)
         if self.cfg.robot == "sim" and self.cfg.lockstep:
             self._drive_in_lockstep()
+            if self.why_over in EXIT_CODES:
+                return
         with Crew() as crew:
             robot = find_address(self.cfg.robot) or crew.start(
                 SIMULATION, self._simulation(lockstep=False)
@@ -77,7 +83,8 @@ class Drive:
     def _simulation(self, *, lockstep: bool) -> dict[str, object]:
         told: dict[str, object] = {"bundle": self.cfg.bundle, "port": 0, "lockstep": lockstep}
         told |= {"seed": self.cfg.seed, "fifo": 0 if lockstep else self._above}
-        return {**told, **({} if lockstep else self.cfg.sim)}
+        body = {name: value for name, value in self.cfg.sim.items() if name in OF_THE_BODY}
+        return {**told, **(body if lockstep else self.cfg.sim)}
 
     def _drive_in_lockstep(self) -> None:
         """The same episodes, in a simulation that waits: what planning alone is worth."""
@@ -86,8 +93,6 @@ class Drive:
             self.lockstep = self._make_driver(address, DriveLog(), lockstep=True)
             with until_signal(self.lockstep):
                 self.lockstep.run(Goal(episodes=self.cfg.lockstep, seed=self.cfg.seed))
-        if self.lockstep.why_over in EXIT_CODES:
-            raise KeyboardInterrupt
 
     def _drive(self, guard: tuple[str, int]) -> None:
         log, description = DriveLog(), self.stages.description

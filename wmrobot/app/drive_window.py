@@ -33,9 +33,12 @@ class DriveWindow:
         self, window: "Window", scene: TaskScene, log: DriveLog, *, simulated: bool
     ) -> None:
         from wmrobot.view.drive_show import DriveShow
+        from wmrobot.view.driven import live_controls
 
         self._window, self._scene, self._simulated = window, scene, simulated
-        self.show = DriveShow(window, log, {"follow": scene.follows})
+        controls = live_controls(simulated=simulated, follow=scene.follows)
+        values = {each.name: each.default for each in controls if each.kind != "button"}
+        self.show = DriveShow(window, log, values)
 
     def begin(self, driver: Driver, say: Callable[[str], None]) -> None:
         """A robot has been greeted: draw it if it can be drawn, and let people stop it."""

@@ -13,7 +13,7 @@ from wmrobot.app.output import emit, output_folder
 from wmrobot.app.rollout import Rollout
 from wmrobot.app.run_folder import provenance
 from wmrobot.control.agents import AgentKind
-from wmrobot.core.errors import CheckpointError, ConfigError
+from wmrobot.core.errors import CheckpointError, ConfigError, DataError
 from wmrobot.data.episodes import write_episode
 from wmrobot.envs.registry import canonical_name
 from wmrobot.envs.task import RenderMode
@@ -66,6 +66,11 @@ def run(cfg: Config, *, json: bool) -> int:
     episodes = None
     if cfg.save_episodes is not None:
         episodes = output_folder("save_episodes", cfg.save_episodes)
+        if any(episodes.glob(f"episode-{cfg.seed}-*.safetensors")):
+            raise DataError(
+                f"save_episodes: {episodes} holds episodes of seed {cfg.seed} already; choose "
+                "another folder or seed="
+            )
     device = pick_device(cfg.device)
     threads = set_threads(cfg.threads)
     keep_freed_memory()

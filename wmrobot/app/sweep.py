@@ -99,7 +99,9 @@ def write_all(outcomes: Sequence[Outcome], anchors: Anchors, out: Path) -> list[
         mine = list(group)
         settings = mine[0].run.settings
         results = [read_result(each.run.folder) for each in mine if each.run.state() != "new"]
-        published = anchors.reference(settings.obs, task)
+        # offline, steps are updates: nothing that was published is told by them
+        published = None if settings.offline else anchors.reference(settings.obs, task)
+        others = {} if settings.offline else anchors.others(settings.obs, task)
         row = TaskRow(
             task=task,
             obs=settings.obs,
@@ -112,7 +114,7 @@ def write_all(outcomes: Sequence[Outcome], anchors: Anchors, out: Path) -> list[
         if results:
             name = short_name(task)
             write_results(out / settings.obs / f"{name}.csv", results)
-            picture = draw(row, results, published, anchors.others(settings.obs, task))
+            picture = draw(row, results, published, others)
             (out / settings.obs / f"{name}-{row.profile}.png").write_bytes(picture)
     write_tables(out, rows, outcomes)
     return rows

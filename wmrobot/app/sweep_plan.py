@@ -17,7 +17,7 @@ from wmrobot.core.config import build, flatten, to_plain
 from wmrobot.core.errors import CheckpointError, ConfigError, unknown
 from wmrobot.envs.registry import canonical_name
 
-RESERVED = ("task", "seed", "run", "resume")
+RESERVED = ("task", "seed", "run", "resume", "save_episodes")
 State = Literal["finished", "begun", "new"]
 
 
@@ -137,6 +137,10 @@ def list_runs(plan: Plan, folder: Path) -> list[Run]:
     names = [canonical_name(task) for task in plan.tasks]
     if len(set(names)) < len(names):
         raise ConfigError(f"tasks: expected each once, got {names}")
+    if len({short_name(name) for name in names}) < len(names):
+        raise ConfigError(
+            f"tasks: expected different names of files or functions, for the folders, got {names}"
+        )
     composed = {}
     for task, name in zip(plan.tasks, names, strict=True):
         words = (f"task={name}", *plan.settings, *plan.task_settings.get(task, ()))

@@ -30,11 +30,12 @@ from wmrobot.app.report import (
 from wmrobot.app.rollout import Rollout
 from wmrobot.app.run_folder import RUN_FILE, provenance
 from wmrobot.app.settings import TrainConfig
-from wmrobot.app.train import train
+from wmrobot.app.stopwatch import TIMING_FILE, read_rows
+from wmrobot.app.train import read_settings, train
 from wmrobot.app.video import write_episode
 from wmrobot.control.agents import AgentKind
 from wmrobot.core.clock import SystemClock
-from wmrobot.core.errors import CheckpointError
+from wmrobot.core.errors import ConfigError
 from wmrobot.core.files import read_json, write_json
 from wmrobot.envs.render import choose_backend
 
@@ -49,6 +50,8 @@ AGENTS: dict[AgentKind, str] = {
     "shuffled": "planner, dynamics shuffled",
 }
 EPISODES_EACH, LAST_EPISODES = 3, 10
+# what a training leaves that was killed before it had told its settings
+BEGUN = {".lock", "eval.csv", "train.csv", "timing.csv", "replay", "tensorboard", "checkpoints"}
 NEXT = (
     ("wmrobot view walker-walk", "watch and push a robot in the browser, and see what it imagines"),
     ("wmrobot demo qube2-swingup agent=shuffled", "see what its learned dynamics are worth"),
@@ -98,7 +101,20 @@ def give_tour(cfg: "Config", device: torch.device) -> int:
 
 
 def _make_room(out: Path) -> None:
-    """Go on with an interrupted tour; move a finished one aside."""
+    """Go on with an interrupted tour; move a finished one aside.
+
+    Raises:
+        ConfigError: The folder is a run, or what would become the tour's run is something else.
+    """
+    if (out / RUN_FILE).exists():
+        raise ConfigError(f"out: expected a folder for the tour, got the run {out}")
+    inside = out / "train"
+    if inside.exists() and not (inside / RUN_FILE).exists():
+        foreign = sorted({path.name for path in inside.iterdir()} - BEGUN)
+        if foreign:
+            raise ConfigError(
+                f"out: {inside} holds {foreign[0]}, which is no training's; choose another out="
+            )
     if (out / "summary.json").exists():
         aside = out.with_name(f"{out.name}-{datetime.now():%Y%m%d-%H%M%S}")
         out.rename(aside)
@@ -188,9 +204,14 @@ def _learn(cfg: "Config", out: Path) -> tuple[Path, dict[str, Any]]:
     """Step 3: train from scratch, or go on where an interrupted tour stopped."""
     run = out / "train"
     print(f"[3/4] {LESSON}: learning a world model from scratch (profile=nano, seed={cfg.seed})")
-    begin = time.perf_counter()
     if (run / RUN_FILE).exists() and list((run / "checkpoints").glob("*/manifest.json")):
         settings = load(TrainConfig, [f"resume={run}"])
+        stored = read_settings(run)
+        if stored.seed != cfg.seed or cfg.steps not in (None, stored.steps):
+            raise ConfigError(
+                f"out: {run} was begun with seed={stored.seed} steps={stored.steps}; say the same "
+                "to go on with it, or choose another out="
+            )
     else:
         shutil.rmtree(run, ignore_errors=True)
         words = [f"task={LESSON}", "profile=nano", f"seed={cfg.seed}", f"run={run}"]
@@ -199,8 +220,8 @@ def _learn(cfg: "Config", out: Path) -> tuple[Path, dict[str, Any]]:
         settings = load(TrainConfig, words)
     finished, _ = train(settings)
     if not finished:
-        raise CheckpointError("stopped and saved; go on with the tour by the same command")
-    seconds = time.perf_counter() - begin
+        raise KeyboardInterrupt  # what to do now has been said
+    seconds = float([*read_rows(run / TIMING_FILE)][-1]["wall_clock_s"])  # of all its processes
     facts = read_json(run / "summary.json")
     done = f"{facts['decisions']:,} decisions and {facts['updates']:,} updates"
     print(f"      {done} in {seconds:.0f} s")

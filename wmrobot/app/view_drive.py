@@ -106,6 +106,8 @@ def _drive(
                 driver.newer = _Follower(cfg, mind, driver, card)
         driver.run(keep_on)
     finally:
+        if tape is not None:
+            tape.end(driver)
         rig.close()
     if not window.is_open:
         raise ConfigError("view: the window's process has ended; its last words are above")

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from wmrobot.app.rollout import Rollout
 from wmrobot.app.settings import TrainConfig
+from wmrobot.core.errors import DataError
 from wmrobot.envs.vector import VectorEnv
 from wmrobot.view.layout import Chart, Layout
 from wmrobot.view.recording import Recorder
@@ -36,6 +37,7 @@ class Watcher:
         self._beaten = -math.inf
         self._recorder: Recorder | None = None
         self._scene, self._best = 0, math.nan
+        self._shown = ""  # the newest episode's file
         self._time = -math.inf  # of the simulation, at the newest state [s]
 
     def __enter__(self) -> Self:
@@ -77,23 +79,40 @@ class Watcher:
         self._best = found if math.isnan(self._best) else max(self._best, found)
         told = f"return {found:.1f} at {decisions:,} decisions, best so far {self._best:.1f}"
         self._show(decisions, {"evaluation": found}, {"evaluation": told})
-        if self._recorder is not None and len(self._recorder):
-            name = f"episode-{decisions}.npz"
-            self._recorder.finish().save(self._window.folder / name)
-            self._window.publish({"episode": name, "say": "its first episode is shown"})
+        if self._recorder is not None and len(self._recorder) and self._window.is_open:
+            self._show_episode(self._recorder, f"episode-{decisions}.npz")
         self._recorder, self._time = None, -math.inf
+
+    def _show_episode(self, recorder: Recorder, name: str) -> None:
+        try:
+            recorder.finish().save(self._window.folder / name)
+        except OSError as error:  # what is shown must not end what is learned
+            print(f"  view: {name} is not shown ({error.strerror})", file=sys.stderr, flush=True)
+            return
+        self._window.publish({"episode": name, "say": "its first episode is shown"})
+        for path in self._window.folder.glob("episode-*.npz"):
+            if path.name not in (name, self._shown):  # the last one may still be opened
+                path.unlink(missing_ok=True)
+        self._shown = name
 
     def look(self, env: VectorEnv) -> None:
         """Remember the state of the first row of an evaluation, while its first episode lasts."""
         self.beat()
         physics, spec = env.physics(0), env.task_spec
+        if not self._window.is_open:
+            return  # its last words stand above; the run goes on without it
         if physics is None or physics.time() <= self._time:
             self._time = math.inf
             return
         self._time = physics.time()
         if self._recorder is None:
+            try:
+                self._scene = self._window.publish_model(physics.model.ptr)
+            except DataError as error:
+                print(f"  {error}", file=sys.stderr, flush=True)
+                self._time = math.inf
+                return
             self._recorder = Recorder(spec.name, spec.control_dt)
-            self._scene = self._window.publish_model(physics.model.ptr)
         data = physics.data.ptr
         row: dict[str, Any] = {"qpos": data.qpos.copy(), "scene": float(self._scene)}
         if len(data.mocap_pos):

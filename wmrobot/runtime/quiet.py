@@ -64,8 +64,8 @@ def _pin(cpu: int | None) -> str:
         return f"core {cpu}: refused, this system has no affinity"
     try:
         os.sched_setaffinity(0, {cpu})
-    except OSError as error:
-        return f"core {cpu}: refused ({error.strerror})"
+    except (OSError, OverflowError) as error:
+        return f"core {cpu}: refused ({error})"
     return f"on core {cpu} alone"
 
 

@@ -88,8 +88,10 @@ class Disturbances:
         """Nominal values: those that stand there, but for what we have written ourselves."""
         for target in (name for targets in SCALED.values() for name in targets):
             found = getattr(model, target)
-            ours = model is self._model and np.array_equal(found, self._written[target])
-            if not ours:
+            if model is self._model:  # a reset may have written some of it anew
+                ours = found == self._written[target]
+                self._nominal[target] = np.where(ours, self._nominal[target], found)
+            else:
                 self._nominal[target] = found.copy()
         self._model = model
 

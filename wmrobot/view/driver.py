@@ -99,6 +99,7 @@ class Driver:
             self._hear()
             if self.tape is not None and self.tape.is_playing:
                 self.eye.publish(self._with_news(self.tape.play(self.values, self._clock.now())))
+                self._cut = True  # where the robot is has nothing to do with that
                 self._clock.sleep(self.tape.pause)
                 self._due = self._clock.now()
             elif self.values.get("pause") and not self._steps_left:
@@ -113,12 +114,12 @@ class Driver:
         obs = self.rig.sense()
         try:
             action = self.mind.act(obs)
+            spent = self._clock.now() - start
+            step = self.rig.step(action)  # a robot that is pushed hard enough leaves all bounds
         except ObservationError as error:
-            self.say(f"the planner gave up, a new episode begins: {error}")
+            self.say(f"a new episode begins: {error}")
             self._begin_episode(reset=True)
             return
-        spent = self._clock.now() - start
-        step = self.rig.step(action)
         self.figures.add(spent, self.rig.spec.control_dt)
         reward = float(step.reward[0])
         self._total += reward
@@ -142,10 +143,11 @@ class Driver:
             "stages_ms": self.mind.stages_ms,
             "series": self._series(thought, reward, act_ms),
         }
-        if thought is not None:
-            message |= {"plan_mean": thought.mean, "plan_std": thought.std}
+        if thought is not None and len(thought.mean) > 1:  # the first action is executed
+            message |= {"plan_mean": thought.mean[1:], "plan_std": thought.std[1:]}
         if place:
             message |= {**place, "scene": self._model_number()}
+            message["frame_dt"] = self.rig.spec.control_dt / float(self.values.get("speed", 1.0))
         if self._cut:
             message["cut"] = True
             self._cut = False

@@ -91,7 +91,9 @@ class Gate:
         def respond(connection: ServerConnection, request: Request) -> Response | None:
             token, _, rest = request.path.removeprefix("/").partition("/")
             token = token.partition("?")[0]
-            if not (secrets.compare_digest(token, self.token) and self._is_own(request.headers)):
+            knows = secrets.compare_digest(token.encode(errors="replace"), self.token.encode())
+            local = str(connection.local_address[0])
+            if not (knows and self._is_own(request.headers, local)):
                 self.turned_away += 1
                 return _answer(http.HTTPStatus.FORBIDDEN, "text/plain", b"wrong link\n")
             if request.headers.get("Upgrade", "").lower() == "websocket":
@@ -112,9 +114,14 @@ class Gate:
 
         return respond
 
-    def _is_own(self, headers: Headers) -> bool:
-        """Whether a request comes from this page, or from nobody's."""
-        if _name(headers.get("Host", "")) not in self._hosts:
+    def _is_own(self, headers: Headers, local: str) -> bool:
+        """Whether a request comes from this page, or from nobody's.
+
+        Args:
+            headers: Of the request.
+            local: This machine's address that it came to; a name that was led here is none.
+        """
+        if _name(headers.get("Host", "")) not in self._hosts | {local}:
             return False
         origin = headers.get("Origin")
         return origin is None or urlsplit(origin).netloc == headers.get("Host")

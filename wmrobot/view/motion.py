@@ -22,14 +22,16 @@ class Motion:
         self._states: list[tuple[float, np.ndarray]] = []  # by due time [s], oldest first
         self._rate = np.zeros(model.nv)
 
-    def add(self, now: float, qpos: np.ndarray, *, cut: bool) -> None:
+    def add(self, now: float, qpos: np.ndarray, *, cut: bool, dt: float | None = None) -> None:
         """Take the next state.
 
         Args:
             now: When it came [s].
             qpos: (nq,).
             cut: Whether it has nothing to do with the last one.
+            dt: Time until the next one [s], where that is told.
         """
+        self._dt = dt or self._dt
         if cut or not self._states:
             self._states = [(now + self._dt, np.array(qpos, dtype=np.float64))]
             return

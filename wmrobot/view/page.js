@@ -47,7 +47,7 @@
 
   async function ask(wish = "") {
     try {
-      const answer = await fetch("state" + wish, { cache: "no-store" });
+      const answer = await fetch("state" + wish, { cache: "no-store", signal: AbortSignal.timeout(3 * EVERY) });
       if (!answer.ok) throw new Error(String(answer.status));
       const state = await answer.json();
       missing = 0;

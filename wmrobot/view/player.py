@@ -7,6 +7,7 @@ from typing import Any
 from wmrobot.view.recording import Recording
 
 REST = 1.0  # [s] before it begins again
+LATE = 0.1  # [s] that are caught up with
 SHOWN = ("qpos", "mocap_pos", "mocap_quat")
 
 
@@ -23,14 +24,14 @@ class Player:
 
     def due(self, now: float) -> Iterator[dict[str, Any]]:
         """States whose time has come, as messages."""
-        if now < self._next:
-            return
         arrays, dt = self._recording.arrays, self._recording.control_dt
-        message = {name: arrays[name][self._index] for name in SHOWN if name in arrays}
-        message["scene"] = int(arrays["scene"][self._index])
-        message["tick"], message["cut"] = self._index, self._index == 0
-        yield message
-        self._next = max(self._next, now - dt) + dt
-        self._index += 1
-        if self._index == len(self._recording):
-            self._index, self._next = 0, now + REST
+        self._next = max(self._next, now - LATE)
+        while now >= self._next:
+            message = {name: arrays[name][self._index] for name in SHOWN if name in arrays}
+            message["scene"] = int(arrays["scene"][self._index])
+            message["tick"], message["cut"] = self._index, self._index == 0
+            yield message | {"frame_dt": dt}
+            self._next += dt
+            self._index += 1
+            if self._index == len(self._recording):
+                self._index, self._next = 0, now + REST

@@ -1,5 +1,6 @@
 """One simulated robot, rebuilt and reset at will, and what a window is told of its place."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from wmrobot.view.disturbances import Disturbances
 MakeEnv = Callable[[int], VectorEnv]
 """Builds one environment from a seed."""
 
+LARGEST_PICTURE = 200_000  # [bytes] that a window is told at once
 # What is drawn follows from these, and resets may change them: a target moves, a size is drawn.
 SEEN = (
     *("body_pos", "body_quat", "geom_pos", "geom_quat", "geom_size", "geom_rgba"),
@@ -125,7 +127,9 @@ class Rig:
         if rgb is None:
             return None
         views = rgb[0].reshape(-1, 3, *rgb.shape[2:]).transpose(0, 2, 3, 1)
-        return np.ascontiguousarray(np.concatenate(list(views), axis=1), dtype=np.uint8)
+        joined = np.concatenate(list(views), axis=1)
+        coarser = max(1, math.ceil((joined.nbytes / LARGEST_PICTURE) ** 0.5))
+        return np.ascontiguousarray(joined[::coarser, ::coarser], dtype=np.uint8)
 
     def close(self) -> None:
         """Free the simulator."""

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -101,8 +102,11 @@ class Page:
         self._told: tuple[int, int] = (0, 0)
         self._values: dict[str, Value] = {}
         self._arrivals: deque[dict[str, str]] = deque(maxlen=8)
-        names = frozenset({host, "localhost", "127.0.0.1", "::1"})
-        self._gate = Gate(names, self._state, self._arrivals.append)
+        self._outbox: dict[str, Any] = {}  # what the loop has still to be told, by name
+        names = {host.lower(), "localhost", "127.0.0.1", "::1"}
+        if host in ("0.0.0.0", "::"):
+            names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+        self._gate = Gate(frozenset(names), self._state, self._arrivals.append)
         port = free_port(host, wanted)
         # viser greets with a box around a link that lacks the token
         with self._gate.installed(), redirect_stdout(io.StringIO()):
@@ -150,6 +154,7 @@ class Page:
             for data in messages:
                 self._take(unpack(data), now)
             self._apply_arrivals()
+            self._flush()
             if self._player is not None:
                 for state in self._player.due(now):
                     self._stage.take(state, now)
@@ -215,15 +220,21 @@ class Page:
         self._gate.rubbish += 1
         self._readout.say(complaint)
 
-    def _send(self, name: str, value: Value) -> None:
-        """Tell the loop; a loop that is gone is noticed elsewhere."""
-        try:
-            self._pipe.send_bytes(json.dumps([name, value]).encode())
-        except OSError:
-            return
+    def _send(self, name: str, value: Value | list[float]) -> None:
+        """Tell the loop, as soon as it listens; of one name the newest value."""
+        self._outbox.pop(name, None)
+        self._outbox[name] = value
+        self._flush()
 
     def _pull(self, body: int, force: np.ndarray) -> None:
+        if np.isfinite(force).all():
+            self._send("pull", [body, *force.tolist()])
+
+    def _flush(self) -> None:
+        """Send what the pipe takes without waiting; a loop that is gone is noticed elsewhere."""
         try:
-            self._pipe.send_bytes(json.dumps(["pull", [body, *force.tolist()]]).encode())
+            while self._outbox and select.select([], [self._pipe], [], 0)[1]:
+                name = next(iter(self._outbox))
+                self._pipe.send_bytes(json.dumps([name, self._outbox.pop(name)]).encode())
         except OSError:
-            return
+            self._outbox.clear()

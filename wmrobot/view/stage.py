@@ -65,7 +65,7 @@ class Stage:
         assert self._motion is not None
         qpos, cut = message["qpos"], bool(message.get("cut"))
         self._tick = int(message["tick"])
-        self._motion.add(now, qpos, cut=cut)
+        self._motion.add(now, qpos, cut=cut, dt=message.get("frame_dt"))
         if "mocap_pos" in message:
             self._mocap = message["mocap_pos"], message["mocap_quat"]
         if self._imagination is not None:

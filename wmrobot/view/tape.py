@@ -88,7 +88,11 @@ class Tape:
     def play(self, values: dict[str, Value], now: float) -> dict[str, Any]:
         """What to show now of the recording that is playing."""
         assert self._playing is not None
-        return self._playing.play(values, now)
+        return {**self._playing.play(values, now), "frame_dt": FRAME}
+
+    def end(self, deck: Deck) -> None:
+        """Write what is being recorded, if anything is."""
+        self._record(False, deck)
 
     def _record(self, on: bool, deck: Deck) -> None:
         if on:
@@ -98,10 +102,12 @@ class Tape:
         recorder, self._recorder = self._recorder, None
         if recorder is None or not len(recorder):
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"{datetime.now():%Y%m%d-%H%M%S}"
-        path = self._folder / f"{name}{SUFFIX}"
-        recorder.finish().save(path)
+        path = self._folder / f"{datetime.now():%Y%m%d-%H%M%S}{SUFFIX}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            recorder.finish().save(path)
+        except OSError as error:
+            raise ConfigError(f"record: {path} cannot be written ({error.strerror})") from None
         self._names = (NOTHING, *recordings(self._folder))
         deck.say(f"{len(recorder)} decisions recorded: {path}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from wmrobot.core.errors import ConfigError, MissingExtraError
+from wmrobot.core.errors import ConfigError, DataError, MissingExtraError
 from wmrobot.view.layout import Layout
 from wmrobot.view.mailbox import Mailbox
 from wmrobot.view.packet import pack
@@ -97,14 +97,23 @@ class Window:
         self._mailbox.write(pack(message))
 
     def publish_model(self, model: "mujoco.MjModel") -> int:
-        """Write a model for the window to load; returns the number that messages name it by."""
+        """Write a model for the window to load; returns the number that messages name it by.
+
+        Raises:
+            DataError: There is no room for it.
+        """
         import mujoco
 
         from wmrobot.view.stage import model_path
 
         self._num_models += 1
         path = model_path(self.folder, self._num_models)
-        mujoco.mj_saveModel(model, str(path), None)
+        mujoco.mj_saveModel(model, str(path), None)  # says nothing where the disk is full
+        size = mujoco.mj_sizeModel(model)
+        if not path.exists() or path.stat().st_size != size:
+            raise DataError(
+                f"view: expected room for a model of {size / 1e6:.0f} MB in {self.folder}"
+            )
         model_path(self.folder, self._num_models - 2).unlink(missing_ok=True)
         return self._num_models
 
