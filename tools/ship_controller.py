@@ -57,7 +57,7 @@ class Result:
     settings: dict[str, Any]
     summary: dict[str, Any]
     returns: list[float]
-    successes: int
+    successes: int | None
 
     @property
     def mean(self) -> float:
@@ -116,7 +116,7 @@ def measure(run: Path) -> Result:
         settings=read_json(run / "run.json")["settings"],
         summary=read_json(run / "summary.json"),
         returns=[episode.reward for episode in rollout.episodes],
-        successes=sum(episode.success for episode in rollout.episodes),
+        successes=sum(e.success for e in rollout.episodes) if rollout.tells_success else None,
     )
 
 
@@ -159,7 +159,8 @@ def describe(chosen: Result, results: list[Result], sweep: str = "") -> str:
     spec, made = chosen.card.task, chosen.card.made
     rows = "\n".join(
         f"| {r.settings['seed']}{' (shipped)' if r is chosen else ''} | {r.mean:.1f} | "
-        f"{min(r.returns):.1f} | {r.successes} of {EPISODES} | "
+        f"{min(r.returns):.1f} | "
+        f"{'not told' if r.successes is None else f'{r.successes} of {EPISODES}'} | "
         f"{read_result(r.run).wall_clock_s[-1] / 60:.1f} |"
         for r in results
     )

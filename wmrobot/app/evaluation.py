@@ -9,6 +9,7 @@ from wmrobot.control.agents import AgentKind, make_agent
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.core.types import Compiler, leave_as_is
+from wmrobot.envs.suite import find_suite_task
 from wmrobot.envs.vector import VectorEnv
 from wmrobot.model.world_model import WorldModel
 from wmrobot.plan.config import PlannerConfig
@@ -53,4 +54,6 @@ def evaluate(
     options: dict[str, Any] = card.env_options()
     env_seed = derive_seed(seed, "evaluation environments")
     with VectorEnv(card.task.name, episodes, seed=env_seed, workers=workers, **options) as env:
-        return run_episodes(driver, env, record=record, stop=stop, watch=watch)
+        rollout = run_episodes(driver, env, record=record, stop=stop, watch=watch)
+    rollout.tells_success = find_suite_task(card.task.name) is None  # the suite's tasks do not
+    return rollout

@@ -75,11 +75,12 @@ class Logs:
         self._eval.add({"step": step, "episode_reward": rollout.mean_reward})
         figures = {
             "episode_reward": rollout.mean_reward,
-            "success_rate": rollout.success_rate,
             "termination_rate": rollout.termination_rate,
             "act_ms_p50": float(np.median(rollout.act_ms)),
             "decisions": float(decisions),
         }
+        if rollout.success_rate is not None:
+            figures["success_rate"] = rollout.success_rate
         self._scalars("eval", step, figures)
 
     def diagnostics(self, step: int, figures: Mapping[str, float]) -> None:

@@ -36,11 +36,14 @@ class Rollout:
     Attributes:
         episodes: One result an episode.
         act_ms: Time of each call of `act`, for all rows together [ms].
+        recorded: The episodes' data, where it was asked for.
+        tells_success: Whether the task says what a success is.
     """
 
     episodes: list[EpisodeResult] = field(default_factory=list)
     act_ms: list[float] = field(default_factory=list)
     recorded: list[Episode] = field(default_factory=list)
+    tells_success: bool = True
 
     @property
     def mean_reward(self) -> float:
@@ -48,8 +51,10 @@ class Rollout:
         return float(np.mean([episode.reward for episode in self.episodes]))
 
     @property
-    def success_rate(self) -> float:
-        """Share of successes."""
+    def success_rate(self) -> float | None:
+        """Share of successes; None where the task tells none."""
+        if not self.tells_success:
+            return None
         return float(np.mean([episode.success for episode in self.episodes]))
 
     @property
