@@ -5,7 +5,7 @@
 Every run's last checkpoint is evaluated afresh (20 deterministic episodes); the one whose mean is
 the median is copied to `assets/controllers/<task>/`, or to `<task>@<obs>/` where the task has one
 that sees something else. The runs' own evaluations go to
-`benchmarks/results/learning/<obs>/<task>.csv` and `.png`.
+`benchmarks/results/learning/<obs>/<task>.csv` and `.png`, beside published curves.
 
 A run that was chosen from a sweep before is given alone, with the sweep's table of the task, which
 then stands in the card; the sweep's own files hold the curves.
@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from wmrobot.app.anchors import read_anchors
+from wmrobot.app.comparison import compare
 from wmrobot.app.config import load
 from wmrobot.app.controllers import (
     KIND,
@@ -36,9 +38,9 @@ from wmrobot.app.controllers import (
 )
 from wmrobot.app.device import keep_freed_memory
 from wmrobot.app.evaluation import evaluate
-from wmrobot.app.plots import Curve, curve_png
 from wmrobot.app.results import read_result, write_results
 from wmrobot.app.settings import TrainConfig
+from wmrobot.app.sweep_table import TaskRow, draw
 from wmrobot.core.config import flatten, to_plain
 from wmrobot.core.files import read_json, replace_folder, seal
 from wmrobot.model.world_model import WorldModel
@@ -189,18 +191,23 @@ A planner in a learned model of {size:,} parameters (profile `{chosen.settings["
 def write_curves(results: list[Result]) -> None:
     """Evaluations during training of every run, as CSV and PNG."""
     first = results[0]
-    folder = ROOT / "benchmarks" / "results" / "learning" / first.card.obs
+    told = "-told" if first.settings["learner"]["state_coef"] else ""  # the state, while it learned
+    folder = ROOT / "benchmarks" / "results" / "learning" / f"{first.card.obs}{told}"
     folder.mkdir(parents=True, exist_ok=True)
-    name, repeat = first.card.task.name, first.card.task.action_repeat
+    name, obs = first.card.task.name, first.card.obs
     curves = [read_result(result.run) for result in results]
     write_results(folder / f"{name}.csv", curves)
-    shortest = min(len(each.steps) for each in curves)
-    curve = Curve(
-        label=f"{first.settings['profile']}, {len(results)} seeds",
-        decisions=curves[0].steps[:shortest] / repeat,
-        returns=np.stack([each.rewards[:shortest] for each in curves]),
+    anchors = read_anchors(ROOT / "benchmarks" / "anchors")
+    published = anchors.reference(obs, name)
+    row = TaskRow(
+        task=name,
+        obs=obs,
+        profile=f"{first.settings['profile'] or 'none'}{', state told' if told else ''}",
+        num_runs=len(results),
+        num_failed=0,
+        standing=compare(curves, published),
     )
-    (folder / f"{name}.png").write_bytes(curve_png([curve], title=name))
+    (folder / f"{name}.png").write_bytes(draw(row, curves, published, anchors.others(obs, name)))
 
 
 if __name__ == "__main__":
