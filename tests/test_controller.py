@@ -249,7 +249,7 @@ SHAPES = {"state": (2,), "rgb": (3, 4, 4)}
         ({"state": [[0.0, 0.0]]}, "obs.state: expected a numpy array, got list"),
         (
             {"rgb": np.zeros((2, 4, 4, 3), np.uint8)},
-            "obs.rgb: expected shape (B, 3, 4, 4), got (2, 4, 4, 3)",
+            "obs.rgb: expected shape (2, 3, 4, 4), got (2, 4, 4, 3)",
         ),
         ({"rgb": np.zeros((2, 3, 4, 4), np.float32)}, "obs.rgb: expected uint8, got float32"),
         ({"rgb": np.zeros((1, 3, 4, 4), np.uint8)}, "obs.rgb: expected 2 rows, got 1"),

@@ -129,7 +129,7 @@ def test_gymnasium_id_keeps_its_time_limit() -> None:
         ("malformed", r"ValueError: .*bodi.* \(line \d+\)$"),
         ("nothing", r"expected the function to return a dm_env.Environment .* got NoneType$"),
         ("unlimited", r"expected finite action bounds, .*ctrlrange and ctrllimited\)$"),
-        ("countr", r"no function named 'countr'. Did you mean 'counter'\? Known: .*unlimited$"),
+        ("countr", r"no function named 'countr'. Did you mean 'counter'\? Known: .*waits$"),
     ],
 )
 def test_task_that_cannot_be_built(function: str, message: str) -> None:
