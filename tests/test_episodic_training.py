@@ -51,7 +51,7 @@ def test_termination_is_learned_and_reported(task: str, tmp_path: Path) -> None:
         recall = (goes_on[terminated] == 0).float().mean()
         false_alarms = (goes_on[~terminated] == 0).float().mean()
         assert recall > 0.7
-        assert false_alarms < 0.1
+        assert false_alarms < 0.15
         rollout = evaluate(model, trainer.card, episodes=8, seed=3, agent="random")
         assert 0 < rollout.termination_rate < 1
         for episode in rollout.episodes:

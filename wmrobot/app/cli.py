@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from wmrobot import __version__
@@ -229,6 +230,10 @@ def _dispatch(words: list[str]) -> int:
         return 0
     cfg = _load(module.Config, [word for word in words if word not in flags], plain=verb.plain)
     json = "--json" in flags
+    if find_spec("triton") is not None:  # MuJoCo, where MUJOCO_GL is set, loads OpenGL at import
+        from wmrobot.envs.render import load_triton
+
+        load_triton()
     with only_documents() if json else nullcontext():
         return int(module.run(cfg, json=json))
 

@@ -69,7 +69,7 @@ def choose_backend() -> Backend:
     Raises:
         ConfigError: The user's `MUJOCO_GL` is unknown or cannot draw.
     """
-    _load_triton()
+    load_triton()
     loaded = sys.modules.get("dm_control._render")
     if loaded is not None:
         return _NAMES.get(loaded.BACKEND or "off", "ray")
@@ -153,7 +153,7 @@ def _variables(backend: Backend) -> dict[str, str]:
     return {"MUJOCO_GL": "off" if backend == "ray" else backend}
 
 
-def _load_triton() -> None:
+def load_triton() -> None:
     """Let Triton, which comes with torch for CUDA, be loaded before any OpenGL.
 
     Mesa draws with an LLVM of its own: after it, Triton's ends the process (segmentation fault;
