@@ -7,7 +7,9 @@
 
 The rule: two tasks that are not saturated, five seeds each, 50,000 environment steps. A setting is
 on by default only if it improves with a probability of at least 0.95 and no task is worse by more
-than 10%; otherwise it stays off and is called inconclusive. Prints one JSON document.
+than 10%; otherwise it stays off and is called inconclusive. A bootstrap over five seeds is somewhat
+too sure: of settings that change nothing, it finds 7.5% better (600 trials of equal normals), not
+5%. Prints one JSON document.
 """
 
 import csv
@@ -19,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from wmrobot.app.comparison import RESAMPLES
+from wmrobot.app.sweeping.comparison import RESAMPLES
 
 ENOUGH, MOST_LOST = 0.95, 0.10
 SEEDS = 5
@@ -79,8 +81,8 @@ def judge(ours: Returns, plain: Returns) -> dict[str, Any]:
         for task in sorted(plain)
     }
     sure = probability_of_improvement(ours, plain)
-    lost = min(each["change_percent"] for each in tasks.values())
-    better = sure >= ENOUGH and lost >= -100 * MOST_LOST
+    lost = max(1 - float(ours[task].mean() / plain[task].mean()) for task in plain)
+    better = sure >= ENOUGH and lost <= MOST_LOST
     return {
         "tasks": tasks,
         "probability_of_improvement": round(sure, 3),

@@ -22,10 +22,10 @@ from benchmarks.reference.learner import Learner as PlainLearner
 from benchmarks.reference.model import Model, Sizes
 from benchmarks.reference.planner import plan
 from wmrobot.app.bench import Config
-from wmrobot.app.bench_flops import necessary_plan_flops, update_flops
-from wmrobot.app.bench_learning import Subject
-from wmrobot.app.bench_report import busy_warning, machine
-from wmrobot.app.bench_timing import PRODUCT_SIZE, product_rates, summarise, waiter
+from wmrobot.app.benchmarking.flops import necessary_plan_flops, update_flops
+from wmrobot.app.benchmarking.learning import Subject
+from wmrobot.app.benchmarking.report import busy_warning, machine
+from wmrobot.app.benchmarking.timing import PRODUCT_SIZE, product_rates, summarise, waiter
 from wmrobot.app.config import load
 from wmrobot.app.device import keep_freed_memory, pick_device, precision_warning, set_threads
 from wmrobot.control.controller import Controller

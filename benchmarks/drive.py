@@ -8,8 +8,6 @@ Prints one JSON document, and the table on stderr. Run it on an idle machine.
 import argparse
 import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from wmrobot.core.machine import describe_machine, load_average
 
 DELAYS_MS = (0, 20, 40, 60)
 MINUTES_COMPARED = (2, 10)
@@ -115,9 +115,8 @@ def circumstances() -> dict[str, Any]:
     """When and where, and how busy the machine was before the first drive."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": platform.platform(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
+        "machine": describe_machine(),
+        "load_average": load_average(),
         "command": " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
     }
 

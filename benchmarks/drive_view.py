@@ -10,7 +10,6 @@ whether it was.
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -24,7 +23,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.view import clients
-from wmrobot.runtime.flight import read_flight
+from wmrobot.core.machine import describe_machine
+from wmrobot.runtime.driving.flight import read_flight
 
 CASES = {"no window": None, "nobody looks": (), "a client": ("reads",)}
 LINK = re.compile(r"http://\S+/")
@@ -102,7 +102,7 @@ def summarize(given: argparse.Namespace, loads: list[float], found: Any) -> dict
         "fifo": given.fifo,
         "seconds": given.seconds,
         "rounds": given.rounds,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": describe_machine(),
         "load": [round(load, 2) for load in loads],
         "versions": {name: version(name) for name in names},
         "cases": cases,

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmrobot.app.bench_report import machine
+from wmrobot.app.benchmarking.report import machine
 from wmrobot.app.config import load
 from wmrobot.app.device import keep_freed_memory
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.core.random import make_generator
 from wmrobot.core.spec import TaskSpec
 from wmrobot.data.replay import Replay

@@ -18,15 +18,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import wmrobot.app.drive_run
+import wmrobot.app.driving.run
 from benchmarks.drive import circumstances
 from tests.hostile import from_strangers, from_within
-from wmrobot.app.drive_report import make_document
-from wmrobot.app.drive_robot import Config
-from wmrobot.app.drive_run import Drive
-from wmrobot.runtime.driver import Driver
+from wmrobot.app.drive import Config
+from wmrobot.app.driving.report import make_document
+from wmrobot.app.driving.run import Drive
+from wmrobot.runtime.driving.driver import Driver
+from wmrobot.runtime.planning.stages import Stages
 from wmrobot.runtime.robot import Command
-from wmrobot.runtime.stages import Stages
 
 HERE = "127.0.0.1"
 ROBOT_PORT = 17_311
@@ -71,7 +71,7 @@ def main() -> None:
     stages = Stages.load(given.bundle)
     half = given.packets // 2
     seconds = half / PACKETS_A_TICK * stages.description.control_dt
-    wmrobot.app.drive_run.Driver = HostileDriver  # type: ignore[misc]
+    wmrobot.app.driving.run.Driver = HostileDriver  # type: ignore[misc]
     cfg = Config(
         bundle=given.bundle, seconds=seconds + WARM_UP_S + EPISODE_S, restart=True, lockstep=10,
         record=False, sim={"port": str(ROBOT_PORT)}, guard={"port": str(ROBOT_PORT + 1)},

@@ -1,7 +1,7 @@
 """All that needs a GPU, in a few calls: `python benchmarks/gpu.py [out=<folder>] [stages=a,b]`.
 
-Stages: `tests` (those marked `gpu`), `bench` (plans of up to 4,096 robots, and updates; nano, base
-and large, fp32 and bf16, eager and compiled), `reference` (beside a plain TD-MPC2, eager and
+Stages: `tests` (those of a GPU), `bench` (plans of up to 4,096 robots, and updates; nano, base and
+large, fp32 and bf16, eager and compiled), `reference` (beside a plain TD-MPC2, eager and
 compiled with CUDA graphs), `online` (training end to end), `pixels` (environments, and pictures by
 EGL).
 Every piece is a process of its own that leaves one file in the folder, as soon as it is done, and a
@@ -11,6 +11,7 @@ so that a call that was cut off goes on with the next.
 `device=cpu tiny=true` tries the script itself: small shapes, short times.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -41,8 +42,7 @@ def pieces(stage: str, device: str, *, tiny: bool) -> Iterator[Piece]:
     match stage:
         case "tests":
             chosen = "not gpu and not slow" if device == "cpu" else "gpu"
-            where = ["tests/test_gpu.py"] if device == "cpu" else []
-            yield Piece("tests.txt", ["-m", "pytest", "-q", "-m", chosen, *where])
+            yield Piece("tests.txt", ["-m", "pytest", "-q", "-m", chosen, "tests/test_gpu.py"])
         case "bench":
             yield from _bench(device, tiny=tiny)
         case "reference":
@@ -58,29 +58,45 @@ def pieces(stage: str, device: str, *, tiny: bool) -> Iterator[Piece]:
                     f"online-{profile}.json", ["benchmarks/online.py", "task=walker-walk", *words]
                 )
         case "pixels":
-            words = ["parts=[env,pixels]", f"device={device}"]
-            if tiny:
-                words += ["seconds=0.01", "env_batches=[2]", "pixel_batches=[1]"]
-                words += [f"{part}_tasks=[cartpole-swingup]" for part in ("env", "pixel")]
-            else:
-                words += ["seconds=2", "env_batches=[16,256]", "workers=16"]
-            yield Piece("pixels.json", ["-m", "wmrobot", "bench", *words, "--json"])
+            yield from _pixels(device, tiny=tiny)
 
 
 def _bench(device: str, *, tiny: bool) -> Iterator[Piece]:
-    """`wmrobot bench` of every profile in both precisions, eager and compiled."""
+    """Plans and updates of every profile in both precisions, eager and compiled.
+
+    Each number of robots is a piece of its own: where memory does not do for the most of them, the
+    others are kept.
+    """
+    batches = (1,) if tiny else (1, 16, 256, 1024, 4096)
+    cases = {f"plan-{batch}": ["parts=[plan]", f"plan_batches=[{batch}]"] for batch in batches}
+    cases["update"] = ["parts=[update]"]
     for profile in ("nano",) if tiny else ("nano", "base", "large"):
-        for precision in ("fp32", "bf16"):
+        for precision in ("fp32",) if tiny else ("fp32", "bf16"):
             for compiled in ("false",) if tiny else ("false", "true"):
-                batches = "1,2" if tiny else "1,16,256,1024,4096"
                 words = [f"profile={profile}", f"model.precision={precision}", f"device={device}"]
-                words += [f"compile={compiled}", f"plan_batches=[{batches}]"]
-                words += ["seconds=0.01", *TINY] if tiny else ["seconds=2"]
+                words += [f"compile={compiled}"]
+                words += ["seconds=0.01", *TINY] if tiny else ["seconds=1"]
                 kind = "compiled" if compiled == "true" else "eager"
-                yield Piece(
-                    f"bench-{profile}-{precision}-{kind}.json",
-                    ["-m", "wmrobot", "bench", "parts=[plan,update]", *words, "--json"],
-                )
+                for name, own in cases.items():
+                    yield _bench_piece(f"bench-{profile}-{precision}-{kind}-{name}", own + words)
+
+
+def _pixels(device: str, *, tiny: bool) -> Iterator[Piece]:
+    """Environments, and pictures by every way to draw, for each number of them."""
+    words = [f"device={device}"]
+    if tiny:
+        words += ["seconds=0.01", "env_tasks=[cartpole-swingup]", "pixel_tasks=[cartpole-swingup]"]
+    else:
+        words += ["seconds=2", "workers=16"]
+    for batch in (2,) if tiny else (16, 256):
+        yield _bench_piece(f"env-{batch}", ["parts=[env]", f"env_batches=[{batch}]", *words])
+    for batch in (1,) if tiny else (1, 8):
+        own = ["parts=[pixels]", f"pixel_batches=[{batch}]"]
+        yield _bench_piece(f"pixels-{batch}", [*own, *words])
+
+
+def _bench_piece(name: str, words: list[str]) -> Piece:
+    return Piece(f"{name}.json", ["-m", "wmrobot", "bench", *words, "--json"])
 
 
 def run(piece: Piece, folder: Path) -> bool:
@@ -91,7 +107,12 @@ def run(piece: Piece, folder: Path) -> bool:
         return True
     begin = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, *piece.words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, *piece.words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": _import_path()},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     went_well = done.returncode == 0
     log.write_text(" ".join(piece.words) + f"\n{done.stderr}" + ("" if went_well else done.stdout))
@@ -100,6 +121,12 @@ def run(piece: Piece, folder: Path) -> bool:
     told = "done" if went_well else f"failed, see {log}"
     print(f"{piece.name}: {told} ({time.perf_counter() - begin:.0f} s)", flush=True)
     return went_well
+
+
+def _import_path() -> str:
+    """The checkout first: a script knows its own folder alone."""
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(ROOT), *([given] if given else [])])
 
 
 def main(words: list[str]) -> int:

@@ -15,13 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from wmrobot.app.bench_report import busy_warning, machine
-from wmrobot.app.bench_timing import summarise
+from wmrobot.app.benchmarking.report import busy_warning, machine
+from wmrobot.app.benchmarking.timing import summarise
 from wmrobot.app.config import load
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
-from wmrobot.app.progress import Progress
-from wmrobot.app.settings import TrainConfig
-from wmrobot.app.trainer import Trainer
+from wmrobot.app.training.progress import Progress
+from wmrobot.app.training.settings import TrainConfig
+from wmrobot.app.training.trainer import Trainer
 from wmrobot.core.config import to_plain
 
 SEED_ROUNDS, WARM_UP = 100, 10

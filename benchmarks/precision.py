@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmrobot.app.bench_report import machine
+from wmrobot.app.benchmarking.report import machine
 from wmrobot.app.controllers import find_controller, make_controller, read_controller
 from wmrobot.control.controller import to_tensors
 from wmrobot.core.random import make_generator

@@ -20,7 +20,7 @@ import torch
 
 from wmrobot.app.controllers import find_controller, read_controller
 from wmrobot.app.device import keep_freed_memory
-from wmrobot.app.evaluation import evaluate
+from wmrobot.app.rollout import evaluate
 from wmrobot.envs.registry import task_info
 from wmrobot.envs.task import ParameterRange, Randomization
 

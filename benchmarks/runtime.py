@@ -5,7 +5,6 @@ Prints one JSON document. Run it on an idle machine; warm-up is left out.
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from wmrobot.core.machine import describe_machine
 from wmrobot.runtime import Planner
 
 DECISIONS, LONGEST_S, IMPORTS = 1_000, 20.0, 5
@@ -61,7 +61,7 @@ def decisions_ms(folder: str, threads: int) -> dict[str, float]:
 def main(folders: list[str]) -> None:
     """Measure every bundle that is named."""
     document = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": describe_machine(),
         "load": os.getloadavg()[0],
         "versions": {"numpy": np.__version__, "onnxruntime": onnxruntime.__version__},
         "import_ms": import_ms(),

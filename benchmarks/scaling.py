@@ -112,9 +112,10 @@ def draw(folder: Path) -> Path:
             axes.legend(frameon=False, fontsize=7)
         made = made or next((document["made"] for document, _ in read(folder, kind)), {})
     told = (
-        f"{made.get('gpu') or made.get('cpu')}, {made.get('threads')} threads, commit "
-        f"{made.get('commit')}, load {made.get('load_average')}: medians of one call; nano on "
-        "walker-walk where nothing else is said"
+        f"{made.get('gpu') or made.get('cpu') or made.get('machine')}, "  # cpu: older files
+        f"{made.get('threads')} threads, commit {made.get('commit')}, load "
+        f"{made.get('load_average')}: medians of one call; nano on walker-walk where nothing else "
+        "is said"
     )
     figure.suptitle(told, x=0.01, ha="left", fontsize=9)
     path = folder / "scaling.png"

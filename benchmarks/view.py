@@ -10,7 +10,6 @@ action was there. Run it on an idle machine; `load` says whether it was.
 import json
 import multiprocessing
 import os
-import platform
 import sys
 import threading
 import time
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from wmrobot.core.machine import describe_machine
 
 ROUNDS = 4
 WARM_UP = 25  # decisions at the start of each round that are left out
@@ -115,27 +116,27 @@ def prepare(task: str) -> tuple[Callable[[Any], Any], Any]:
     """A maker of drivers for a shipped controller, and the layout of its window."""
     import torch
 
-    from wmrobot.app import view_drive
     from wmrobot.app.controllers import find_controller, read_controller
     from wmrobot.app.device import keep_freed_memory, set_threads
     from wmrobot.app.view import Config
+    from wmrobot.app.viewing import live
     from wmrobot.core.clock import SystemClock
     from wmrobot.core.random import make_generator
-    from wmrobot.view.driver import Driver
-    from wmrobot.view.imaginer import Imaginer
-    from wmrobot.view.mind import LearnedMind
-    from wmrobot.view.rig import Rig
-    from wmrobot.view.states import learn_decoder
+    from wmrobot.view.driving.driver import Driver
+    from wmrobot.view.driving.imaginer import Imaginer
+    from wmrobot.view.driving.mind import LearnedMind
+    from wmrobot.view.driving.rig import Rig
+    from wmrobot.view.driving.states import learn_decoder
 
     set_threads(1)
     keep_freed_memory()
     model, card = read_controller(find_controller(task=task, run=None), torch.device("cpu"))
     name, options = card.task.name, card.env_options()
-    envs = lambda count: view_drive.make_envs(name, options, count)  # noqa: E731
+    envs = lambda count: live.make_envs(name, options, count)  # noqa: E731
     learned = learn_decoder(model.eval(), card.model.frame_stack, envs, 0)
     assert learned is not None
-    rig = Rig(lambda seed: view_drive.make_env(name, options, seed), 1)
-    controls = view_drive.make_controls(Config(task=task), rig, card.planner, Path("none"))
+    rig = Rig(lambda seed: live.make_env(name, options, seed), 1)
+    controls = live.make_controls(Config(task=task), rig, card.planner, Path("none"))
 
     def make(eye: Any) -> Driver:
         mind = LearnedMind(
@@ -150,7 +151,7 @@ def prepare(task: str) -> tuple[Callable[[Any], Any], Any]:
         driver.use(Imaginer(*learned, SystemClock()))
         return driver
 
-    return make, view_drive.make_layout(rig, controls, card)
+    return make, live.make_layout(rig, controls, card.discount)
 
 
 def main(task: str = "qube2-swingup", seconds: str = "20") -> None:
@@ -174,7 +175,7 @@ def main(task: str = "qube2-swingup", seconds: str = "20") -> None:
     threads = threading.active_count()
     document = {
         "task": task,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": describe_machine(),
         "load": [load, os.getloadavg()[0]],
         "threads_of_the_loop": threads,
         "versions": {name: version(name) for name in ("torch", "mujoco", "viser", "mjviser")},

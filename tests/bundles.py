@@ -16,7 +16,7 @@ from wmrobot.core.spec import ObsMode
 from wmrobot.export.bundle import Request, write_bundle
 from wmrobot.export.facts import Facts
 from wmrobot.plan.config import PlannerConfig
-from wmrobot.runtime.bundle import KIND, SCHEMA
+from wmrobot.runtime.bundle.folder import KIND, SCHEMA
 
 CART = f"{Path(__file__).parent / 'fixtures' / 'tiny.py'}:cart"
 COUNTER = f"{Path(__file__).parent / 'fixtures' / 'tiny.py'}:counter"

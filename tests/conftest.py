@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products; torch is not imported yet
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, which children inherit, changes no test
     settings.load_profile("soak" if config.getoption("--soak") else "default")
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wmrobot.runtime.bodies import write_body
 from wmrobot.runtime.robot import Command
-from wmrobot.runtime.wire import HEADER, MAGIC, VERSION, encode
+from wmrobot.runtime.wire.bodies import write_body
+from wmrobot.runtime.wire.datagrams import HEADER, MAGIC, VERSION, encode
 
 
 def from_strangers(seed: int) -> Iterator[bytes]:

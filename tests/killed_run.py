@@ -13,7 +13,7 @@ from typing import Any
 
 from wmrobot.app import train
 from wmrobot.app.config import load
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.envs.vector import VectorEnv
 from wmrobot.learn.learner import Learner
 

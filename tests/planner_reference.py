@@ -88,12 +88,15 @@ def plan_one(
         candidates = [*proposals, *kept, *drawn]
         returns = np.array(
             [
-                imagined_return(z, actions, noise["terminal"][n], noise["heads"][i])
+                -np.inf  # a proposal that was kept competes as a proposal
+                if any(actions is each for each in proposals) and n >= len(proposals)
+                else imagined_return(z, actions, noise["terminal"][n], noise["heads"][i])
                 for n, actions in enumerate(candidates)
             ]
         )
         order = np.argsort(-returns, kind="stable")[: sizes.num_elites]
-        elites, best = np.stack([candidates[n] for n in order]), returns[order]
+        chosen_elites = [candidates[n] for n in order]
+        elites, best = np.stack(chosen_elites), returns[order]
         if sizes.inverse_temperature is None:
             weights = np.full(len(best), 1 / len(best))
         else:
@@ -102,7 +105,7 @@ def plan_one(
         mean = np.tensordot(weights, elites, axes=1)
         std = np.sqrt(np.tensordot(weights, (elites - mean) ** 2, axes=1))
         std = np.clip(std, sizes.min_std, sizes.max_std)
-        kept = list(elites[: sizes.num_kept])
+        kept = chosen_elites[: sizes.num_kept]
     chosen = int(np.argmax(np.log(weights) + noise["pick"]))
     return {
         "mean": mean,

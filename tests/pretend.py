@@ -10,11 +10,11 @@ import numpy as np
 
 from tests.hostile import from_within
 from tests.realtime import PretendRobot
-from wmrobot.runtime.greeting import greet
-from wmrobot.runtime.messages import Message, Reset, Status
-from wmrobot.runtime.port import Port, wait
 from wmrobot.runtime.robot import Command, Phase, Reading
 from wmrobot.runtime.server import serve
+from wmrobot.runtime.wire.greeting import greet
+from wmrobot.runtime.wire.messages import Message, Reset, Status
+from wmrobot.runtime.wire.port import Port, wait
 
 
 def note(what: str, value: Any) -> None:

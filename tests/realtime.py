@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from wmrobot.runtime.bodies import sizes_of
-from wmrobot.runtime.messages import Hello, Message, Welcome
-from wmrobot.runtime.port import Address, Port
 from wmrobot.runtime.robot import Command, Outcome, Reading, Robot, RobotDescription, Rung
-from wmrobot.runtime.wire import Session, decode, encode
+from wmrobot.runtime.wire.bodies import sizes_of
+from wmrobot.runtime.wire.datagrams import Session, decode, encode
+from wmrobot.runtime.wire.messages import Hello, Message, Welcome
+from wmrobot.runtime.wire.port import Address, Port
 
 ROOT = Path(__file__).resolve().parent.parent
 MS = 1_000_000  # [ns]
@@ -145,7 +145,7 @@ class PretendPlanner:
 
 
 def every_kind() -> list[type[Any]]:
-    from wmrobot.runtime import messages
+    from wmrobot.runtime.wire import messages
 
     return list(messages.Message.__args__)  # type: ignore[attr-defined]
 

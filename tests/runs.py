@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from wmrobot.app.controllers import checkpoint_folders
-from wmrobot.app.progress import Progress
-from wmrobot.app.settings import TrainConfig
-from wmrobot.app.trainer import Trainer
+from wmrobot.app.training.progress import Progress
+from wmrobot.app.training.settings import TrainConfig
+from wmrobot.app.training.trainer import Trainer
 from wmrobot.core.config import build
 
 TASKS = Path(__file__).parent / "fixtures" / "tiny.py"
@@ -134,13 +134,13 @@ def end_of(cfg: TrainConfig, run: Path) -> dict[str, Any]:
             "learner": trainer.learner.state(),
             "controller": trainer.controller.state(),
             "counters": vars(trainer.counters),
-            "metrics": {name: value.numpy() for name, value in trainer._metrics.items()},
+            "metrics": {name: value.numpy() for name, value in trainer.lessons.metrics.items()},
             "env": {} if cfg.offline else trainer.env.snapshot(),
             "heads": trainer.replay.heads,
             "num_samples": trainer.replay.num_samples,
         }
         for index in range(100):
-            batch = trainer.replay.sample(trainer._sampler, 8)
+            batch = trainer.replay.sample(trainer.lessons._sampler, 8)
             obs = {name: value.numpy() for name, value in batch.obs.items()}
             rest = [value.numpy() for value in batch[1:5]]
             plan = [] if batch.plan is None else [value.numpy() for value in batch.plan]

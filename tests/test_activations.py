@@ -7,9 +7,11 @@ from torch.nn import functional
 from wmrobot.nn.activations import mish, simnorm
 
 
-def test_mish_is_mish() -> None:
+@pytest.mark.parametrize("learns", [False, True])
+def test_mish_is_mish(learns: bool) -> None:
     x = torch.cat([torch.linspace(-30, 30, 4001), torch.tensor([-1e4, 1e4, 0.0, -1e30, 1e30])])
-    torch.testing.assert_close(mish(x), functional.mish(x), atol=2e-6, rtol=1e-6)
+    found = mish(x.clone().requires_grad_(learns))
+    torch.testing.assert_close(found.detach(), functional.mish(x), atol=2e-6, rtol=1e-6)
 
 
 def test_gradient_of_mish_is_its_derivative() -> None:
@@ -23,6 +25,7 @@ def test_gradient_of_mish_is_its_derivative() -> None:
 def test_mish_leaves_its_input_alone() -> None:
     x = torch.linspace(-3, 3, 7)
     mish(x)
+    mish(x.requires_grad_())
     assert x.equal(torch.linspace(-3, 3, 7))
 
 

@@ -81,6 +81,11 @@ def test_prior_acts_at_its_mean_on_stacked_frames() -> None:
     z = model.encode({"state": torch.from_numpy(obs["state"]), "rgb": pictures})
     expected = model.prior_moments(z)[0].tanh().detach().numpy()
     np.testing.assert_allclose(agent.act(obs), expected, atol=1e-6)
+    later = {"state": obs["state"], "rgb": 255 - obs["rgb"]}
+    pictures = torch.cat([pictures[:, 3:], torch.from_numpy(later["rgb"])], dim=1)
+    z = model.encode({"state": torch.from_numpy(obs["state"]), "rgb": pictures})
+    expected = model.prior_moments(z)[0].tanh().detach().numpy()
+    np.testing.assert_allclose(agent.act(later), expected, atol=1e-6)
     with pytest.raises(ObservationError):
         agent.act({"state": obs["state"]})
 

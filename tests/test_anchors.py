@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wmrobot.app.anchors import (
+from wmrobot.app.sweeping.anchors import (
     CURVES_FILE,
     METHODS_FILE,
     Anchors,

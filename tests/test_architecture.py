@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,11 @@ def sources(folder: str) -> list[Path]:
     return sorted((PACKAGE / folder).rglob("*.py"))
 
 
+def room(parts: list[str]) -> str | None:
+    """What a dotted name is part of: a folder of a folder, or a file beside such folders."""
+    return ".".join(parts[1:3]) if parts[0] == "wmrobot" and len(parts) > 2 else None
+
+
 def folders() -> list[str]:
     return sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
@@ -62,6 +68,20 @@ def test_folder_imports_from_lower_floors_only(folder: str) -> None:
         if (extra := imported_folders(path) - allowed)
     }
     assert wrong == {}
+
+
+@pytest.mark.parametrize("folder", folders())
+def test_rooms_of_a_folder_know_each_other_one_way(folder: str) -> None:
+    needs: dict[str, set[str]] = {}
+    for path in sources(folder):
+        own = room(["wmrobot", *path.relative_to(PACKAGE).with_suffix("").parts])
+        assert own is not None
+        found = {room(name.split(".")) for name in imported_modules(path)} - {own, None}
+        needs.setdefault(own, set()).update(name for name in found if name is not None)
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        pytest.fail(f"rooms that need each other: {' -> '.join(error.args[1])}")
 
 
 def test_runtime_imports_nothing_of_the_house() -> None:

@@ -38,7 +38,7 @@ def spoil(path: Path, **changes: np.ndarray | None) -> None:
         ({"reward": None}, "{path}: expected reward, which is missing"),
         (
             {"action": np.zeros((4, 2), np.float32)},
-            "episode.action: expected shape (T, 1), got (4, 2)",
+            "{path}: episode.action: expected shape (T, 1), got (4, 2)",
         ),
         (
             {"reward": np.full(4, np.nan, np.float32)},

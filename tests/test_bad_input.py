@@ -16,8 +16,8 @@ from wmrobot.app.cli import main
 from wmrobot.app.config import load
 from wmrobot.app.controllers import SCHEMA, checkpoint_folders
 from wmrobot.app.run_folder import RUN_FILE, lock_run
-from wmrobot.app.settings import TrainConfig
-from wmrobot.app.train import SCHEMA as RUN_SCHEMA
+from wmrobot.app.training.run_file import SCHEMA as RUN_SCHEMA
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.core.files import MANIFEST, read_json, write_json
 from wmrobot.envs.registry import task_names
 from wmrobot.learn.learner import Learner
@@ -147,6 +147,10 @@ def test_malformed_mjcf_and_other_things_that_are_no_environment(
     ("function", "expected"),
     [
         ("not_finite", "observation 'b[0,1]': expected a finite float32, got nan"),
+        (
+            "unpaid",
+            "expected a number as reward, got None; does the task's get_reward return it?",
+        ),
         ("growing", "observation 'b': expected shape (1, 2), got (1, 3)"),
     ],
 )
@@ -257,7 +261,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_resuming_takes_no_other_settings(refusal: Refusal, finished: Path) -> None:
     assert refusal("train", f"resume={finished}", "steps=50") == (
-        "resume: expected no settings beside it; the run's own are used"
+        "resume: expected no settings beside it but extend_to, which makes a run longer; "
+        "the run's own are used"
+    )
+
+
+def test_a_run_is_made_longer_only(refusal: Refusal, finished: Path) -> None:
+    assert refusal("train", f"resume={finished}", "extend_to=24") == (
+        "extend_to: expected more than the run's steps=24, got 24"
+    )
+    assert refusal("train", "cartpole-swingup", "extend_to=24") == (
+        "extend_to: expected resume=<folder of a run> with it, got none"
     )
 
 
@@ -354,3 +368,14 @@ def test_words_of_these_tests_are_the_settings_of_the_others(tmp_path: Path) -> 
     assert load(TrainConfig, words(num_envs=2)) == tiny(num_envs=2)
     assert json.dumps(PLAIN)
     assert play(tiny(steps=6, seed_steps=6), tmp_path)
+
+
+def test_a_run_that_will_learn_nothing_is_warned_about(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = f"run={tmp_path / 'run'}"
+    assert main(["train", *words(steps=10, seed_steps=20, eval_freq=0), run]) == 0
+    assert (
+        "warning: nothing will be learned: all 10 decisions (steps) are random ones (seed_steps=20)"
+        in capsys.readouterr().err
+    )

@@ -71,12 +71,13 @@ def test_equals_dm_control(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [5])
 @pytest.mark.parametrize("name", TASKS)
-def test_equals_dm_control_over_three_episodes(name: str, seed: int) -> None:
+def test_equals_dm_control_over_whole_episodes(name: str, seed: int) -> None:
+    episodes = 3 if name in FAST_TASKS else 1
     with pair(name, seed=seed) as (ours, theirs):
         assert_same(ours.reset(), theirs.reset())
-        steps = check_equal(ours, theirs, actions_of(ours, 1510, seed))
+        steps = check_equal(ours, theirs, actions_of(ours, 500 * episodes + 10, seed))
         ends = [i for i, step in enumerate(steps) if step.truncated.all()]
-        assert ends == [499, 999, 1499]
+        assert ends == [499, 999, 1499][:episodes]
         assert_same(ours.snapshot(), theirs.snapshot())
 
 

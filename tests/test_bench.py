@@ -1,6 +1,7 @@
 """`wmrobot bench`: counts that torch confirms, percentiles that are right, one document."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from wmrobot.app import bench_report, bench_timing, device
+from wmrobot.app import device
 from wmrobot.app.bench import Config
-from wmrobot.app.bench_flops import necessary_plan_flops, plan_flops, row_cost, update_flops
-from wmrobot.app.bench_report import busy_warning
-from wmrobot.app.bench_timing import (
+from wmrobot.app.benchmarking import timing as bench_timing
+from wmrobot.app.benchmarking.flops import necessary_plan_flops, plan_flops, row_cost, update_flops
+from wmrobot.app.benchmarking.report import busy_warning
+from wmrobot.app.benchmarking.timing import (
     Case,
     measure,
     measure_in_turns,
@@ -23,6 +25,7 @@ from wmrobot.app.bench_timing import (
 from wmrobot.app.cli import main
 from wmrobot.app.device import precision_warning
 from wmrobot.core.config import build
+from wmrobot.core.machine import cores
 from wmrobot.core.random import make_generator
 from wmrobot.data.batch import Batch
 from wmrobot.learn.config import LearnerConfig
@@ -261,12 +264,39 @@ def test_a_busy_machine_is_warned_about() -> None:
 def test_bf16_is_warned_about_where_a_cpu_has_no_units_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    cpu = torch.device("cpu")
     for has_units in (True, False):
         monkeypatch.setattr(device, "onednn_multiplies", lambda _, has=has_units: has)
         assert (precision_warning(cpu, "bf16") is None) == has_units
         assert precision_warning(cpu, "fp32") is None
-        assert precision_warning(cuda, "bf16") is None
+
+
+@pytest.mark.parametrize(("capability", "has_units"), [((7, 5), False), ((8, 0), True)])
+def test_bf16_is_warned_about_where_a_gpu_has_no_units_for_it(
+    capability: tuple[int, int], has_units: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    gpu = torch.device("cuda")
+    assert precision_warning(gpu, "fp32") is None
+    assert precision_warning(gpu, "bf16") == (
+        None
+        if has_units
+        else "warning: this GPU has no units for bf16 (compute capability 7.5, below 8.0), so "
+        "model.precision=bf16 saves no time here; set model.precision=fp32"
+    )
+
+
+def test_who_takes_a_device_computes_exactly() -> None:
+    """What cuDNN and cuBLAS round by default, they do not once the device is chosen."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    convolutions.allow_tf32, convolutions.deterministic = True, False
+    products.allow_bf16_reduced_precision_reduction = True
+    device.pick_device("cpu")
+    assert not convolutions.allow_tf32
+    assert convolutions.deterministic
+    assert not convolutions.benchmark
+    assert not products.allow_bf16_reduced_precision_reduction
+    assert not products.allow_tf32
 
 
 @pytest.mark.usefixtures("small_machine")
@@ -281,7 +311,7 @@ def test_products_in_bf16_are_timed_by_the_ways_that_this_cpu_has() -> None:
 def small_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Small products, an idle machine, and torch's threads put back in the end."""
     monkeypatch.setitem(bench_timing.PRODUCT_SIZE, "cpu", 64)
-    monkeypatch.setattr(bench_report.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -314,7 +344,7 @@ def test_json_is_one_document_with_all_that_a_figure_needs(
     made = document["made"]
     assert made["threads"] == 1
     assert made["device"] == "cpu"
-    assert {"commit", "packages", "cpu", "date", "load_average", "renderer"} < set(made)
+    assert {"commit", "packages", "machine", "date", "load_average", "renderer"} < set(made)
     assert document["products"][0]["gflops"] == max(p["gflops"] for p in document["products"])
     build(Config, document["settings"])  # reopens exactly
 
@@ -383,3 +413,12 @@ def test_pixel_observations_are_timed_as_table(capfd: pytest.CaptureFixture[str]
     ]
     ends = {row.index(" plans/s") for row in rows}
     assert len(ends) == 1  # aligned
+
+
+def test_threads_heed_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert [device.set_threads(0), device.set_threads(2)] == [1, 2]
+    for told in ("", "many", "0"):
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+        assert device.set_threads(0) == cores()
+    device.set_threads(1)

@@ -1,8 +1,6 @@
 """The scripts of benchmarks/ that want another machine, tried on this one with tiny shapes."""
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +8,10 @@ import pytest
 import torch
 
 from benchmarks import ablation, gpu, pictures, robustness, scaling
+from wmrobot.app import bench
+from wmrobot.app.config import load
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.envs.registry import make_env
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_without_a_gpu_one_line_says_so(
@@ -41,8 +40,27 @@ def test_a_mistake_is_told(word: str, wrong: str, capsys: pytest.CaptureFixture[
 def test_every_stage_names_its_files_once() -> None:
     names = [p.name for s in gpu.STAGES for p in gpu.pieces(s, "cuda", tiny=False)]
     assert len(names) == len(set(names))
-    assert {"tests.txt", "reference.json", "pixels.json", "online-base.json"} < set(names)
-    assert sum(name.startswith("bench-") for name in names) == 12
+    assert {"tests.txt", "reference.json", "pixels-8.json", "online-base.json"} < set(names)
+    # three profiles, two precisions, eager and compiled: plans of five numbers of robots, updates
+    assert sum(name.startswith("bench-") for name in names) == 12 * (5 + 1)
+
+
+@pytest.mark.slow
+def test_every_command_for_a_gpu_is_understood() -> None:
+    """By whoever gets its words, without a GPU; of those that differ in values alone, the last."""
+    pieces = [p for s in gpu.STAGES for p in gpu.pieces(s, "cuda", tiny=False)]
+    kinds = {tuple(word.partition("=")[0] for word in piece.words): piece for piece in pieces}
+    assert len(kinds) == 7  # tests, plan, update, reference, online, env, pixels
+    for piece in kinds.values():
+        match piece.words:
+            case ["-m", "wmrobot", "bench", *words, "--json"]:
+                assert load(bench.Config, words).device == "cuda"
+            case ["benchmarks/against_reference.py", *words]:
+                assert load(bench.Config, words).device == "cuda"
+            case ["benchmarks/online.py", *words]:
+                assert load(TrainConfig, [w for w in words if "seconds" not in w]).device == "cuda"
+            case other:
+                assert other == ["-m", "pytest", "-q", "-m", "gpu", "tests/test_gpu.py"]
 
 
 def test_robustness_leaves_the_observation_as_it_was() -> None:
@@ -57,14 +75,15 @@ def test_robustness_leaves_the_observation_as_it_was() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # seven processes, which all load torch
 def test_the_script_runs_on_a_cpu_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path]))
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # its scripts find the package all the same
     words = ["device=cpu", "tiny=true", f"out={tmp_path}", "stages=tests,bench,online,pixels"]
     assert gpu.main(words) == 0, [path.read_text() for path in tmp_path.glob("*.log")]
     told = capsys.readouterr().out
-    assert len(told.splitlines()) == 5
+    assert len(told.splitlines()) == 1 + 2 + 1 + 2  # tests, bench, online, pixels
     for path in tmp_path.glob("*.json"):
         assert json.loads(path.read_text())["made"]["device"] == "cpu"
     online = json.loads((tmp_path / "online-nano.json").read_text())

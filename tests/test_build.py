@@ -7,7 +7,7 @@ import pytest
 
 from tests.runs import tiny
 from tests.tiny import make_card
-from wmrobot.app.build import build_card
+from wmrobot.app.training.build import build_card
 from wmrobot.envs.registry import make_env
 from wmrobot.plan.config import CemConfig, IcemConfig, MppiConfig, PlannerConfig, widen
 

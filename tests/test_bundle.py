@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from tests.bundles import edit, reseal
 from wmrobot.runtime import Planner
-from wmrobot.runtime.bundle import MANIFEST, Bundle
+from wmrobot.runtime.bundle.folder import MANIFEST, Bundle
 from wmrobot.runtime.errors import BundleError
 
 Change = Callable[[dict[str, Any]], None]

@@ -24,9 +24,13 @@ from tests.runs import (
     snapshot_of,
     tiny,
 )
-from wmrobot.app import trainer
-from wmrobot.app.checkpoint import ReplayChunks, read_training
 from wmrobot.app.controllers import KIND, SCHEMA, checkpoint_folders, read_controller
+from wmrobot.app.training import trainer
+from wmrobot.app.training.checkpoint import (
+    ReplayChunks,
+    read_training,
+    refuse_another_device,
+)
 from wmrobot.core.errors import CheckpointError
 from wmrobot.core.files import MANIFEST, read_json, seal, sha256, unseal, write_json
 from wmrobot.core.spec import Step
@@ -140,14 +144,35 @@ def test_checkpoint_of_another_task_is_refused(tmp_path: Path) -> None:
 
 def test_checkpoint_of_other_settings_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     with (
-        opened(tiny(steps=30, eval_freq=0), tmp_path / "other") as trainer,
+        opened(tiny(steps=20, eval_freq=0), tmp_path / "other") as trainer,
         pytest.raises(CheckpointError) as caught,
     ):
         trainer.resume(checkpoint)
     assert str(caught.value) == (
-        f"{checkpoint}: expected a checkpoint of this run's settings, with steps=30, got 24; "
+        f"{checkpoint}: expected a checkpoint of this run's settings, with steps=20, got 24; "
         "put that back as it was, or start a new run with init="
     )
+
+
+def test_checkpoint_from_a_device_of_another_kind_is_refused(checkpoint: Path) -> None:
+    path = checkpoint / "controller.json"
+    tree = json.loads(path.read_text())
+    tree["card"]["made"]["device"] = "cuda"
+    path.write_text(json.dumps(tree))
+    shared = read_json(checkpoint / MANIFEST)["shared_sha256"]
+    seal(checkpoint, {"kind": KIND, "schema": SCHEMA}, shared)
+    before = snapshot_of(checkpoint.parents[1])
+    with pytest.raises(CheckpointError) as caught, opened(CFG, checkpoint.parents[1]):
+        pass
+    assert str(caught.value) == (
+        f"{checkpoint}: expected a checkpoint from a device of the kind that this run is on, cpu, "
+        f"got one from cuda; resume it on a machine with cuda, or start a new run with "
+        f"init={checkpoint}"
+    )
+    assert snapshot_of(checkpoint.parents[1]) == before
+    with pytest.raises(CheckpointError, match="that this run is on, cuda, got one from cpu; "):
+        refuse_another_device(checkpoint, "cpu", torch.device("cuda", 0))
+    refuse_another_device(checkpoint, "cuda", torch.device("cuda", 0))
 
 
 def test_checkpoint_of_a_version_with_fewer_settings_goes_on(
@@ -325,14 +350,21 @@ def live(replay: Replay, lengths: tuple[int, int], decisions: int, t: int) -> in
 
 
 @pytest.mark.parametrize("gap", range(1, 30))
-def test_rings_that_go_round_unevenly_come_back(gap: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [3, 1000])
+def test_rings_that_go_round_unevenly_come_back(most: int, gap: int, tmp_path: Path) -> None:
     replay, t = ring(), 0
+    replay._chunk_rows = most
     chunks = ReplayChunks(tmp_path, replay)
     replay.start({"state": np.zeros((2, 1), dtype=np.float32)})
+    written: dict[str, str] = {}
     for _ in range(4):
         t = live(replay, (2, 50), gap, t)
         with chunks.adding() as pieces:
             pass
+        for piece in pieces:
+            written |= piece["sha256"]
+        for name, digest in written.items():  # the checkpoints before need theirs
+            assert sha256(tmp_path / name) == digest
     again = ring()
     ReplayChunks(tmp_path, again).load(pieces)
     assert again.num_samples == replay.num_samples

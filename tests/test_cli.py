@@ -20,7 +20,7 @@ from wmrobot import __version__
 from wmrobot.app import cli
 from wmrobot.app.cli import EXTRAS, VERBS, Verb, main
 from wmrobot.app.output import emit
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.app.usage import attribute_docs, verb_help
 from wmrobot.core.config import alternatives, known_keys
 from wmrobot.core.config import group_classes as groups
@@ -144,13 +144,13 @@ def test_user_error_is_one_line_and_exit_code_2(
             ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"),
             2,
             "error: this needs wmrobot[train] (torch is not installed): "
-            'pip install "wmrobot[train]"\n',
+            'pip install ".[train]" in its checkout\n',
         ),
         (
             ModuleNotFoundError("No module named 'wandb'", name="wandb"),
             2,
             "error: this needs wmrobot[wandb] (wandb is not installed): "
-            'pip install "wmrobot[wandb]"\n',
+            'pip install ".[wandb]" in its checkout\n',
         ),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a"),

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from wmrobot.app.anchors import Published
-from wmrobot.app.comparison import bootstrap_interval, compare
-from wmrobot.app.results import Result
+from wmrobot.app.sweeping.anchors import Published
+from wmrobot.app.sweeping.comparison import bootstrap_interval, compare
+from wmrobot.app.training.result import Result
 
 PUBLISHED = Published(
     steps=np.array([0.0, 3000.0, 9000.0]), returns=np.array([[0.0, 190, 800], [0, 210, 900]])

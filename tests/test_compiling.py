@@ -1,7 +1,10 @@
 """Compiled planning and learning against the plain ones; what is compiled, and what is said."""
 
 import copy
+import warnings
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch
 from tests.doubles import STATE, random_batch, tiny_model
 from wmrobot.app import compiling
 from wmrobot.app.compiling import MIN_UPDATES, Compilation
-from wmrobot.app.rehearsal import _update
+from wmrobot.app.training.rehearsal import _update
 from wmrobot.control.controller import Controller
 from wmrobot.core.random import make_generator
 from wmrobot.learn.config import LearnerConfig
@@ -72,7 +75,24 @@ def test_a_compiler_that_fails_leaves_everything_as_it_is(
     assert not compilation.on
     assert compilation.told == "not compiled: the compiler failed (g++: out of memory)"
     assert wrapped(3, 2) == 2
-    assert capsys.readouterr().err == "  compiling, about a minute the first time\n"
+    assert (
+        capsys.readouterr().err
+        == "  compiling, a minute or more the first time (compile=false goes without)\n"
+    )
+
+
+def test_many_numbers_of_robots_are_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All planners are one function to torch, which by itself gives up after 8 programs."""
+    whole = torch.compile
+
+    def without_inductor(function: Any, *, options: Any, **kept: Any) -> Any:
+        return whole(function, backend="eager", **kept)
+
+    monkeypatch.setattr(compiling, "_missing", lambda: "")
+    monkeypatch.setattr(compiling.torch, "compile", without_inductor)
+    double = Compilation(True, CPU, 1)(partial(torch.mul, torch.tensor(2.0)))
+    for robots in range(2, 14):
+        assert double(torch.ones(robots)).tolist() == [2.0] * robots
 
 
 def test_what_compiling_leaves_behind_is_never_looked_through_again(
@@ -84,6 +104,27 @@ def test_what_compiling_leaves_behind_is_never_looked_through_again(
     monkeypatch.setattr(compiling.gc, "freeze", lambda: done.append("freeze"))
     Compilation(True, CPU, 1).rehearse(lambda: done.append("call"))
     assert done == ["call", "collect", "freeze"]
+
+
+@pytest.mark.slow  # to import the compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_the_compilers_advice_to_round_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called as on a GPU that could; all else that warns still does."""
+    from torch._inductor import compile_fx
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(compiling.torch, "compile", lambda function, **_: None)
+    monkeypatch.setattr(compiling, "_missing", lambda: "")
+    advise = compile_fx._warn_tf32_disabled.__wrapped__  # which is told once in a process
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match=compiling.ADVICE):
+            advise()
+        Compilation(True, CPU, 1)(min)
+        advise()
+        with pytest.raises(UserWarning, match="something else"):
+            warnings.warn("something else", stacklevel=1)
 
 
 @pytest.mark.slow

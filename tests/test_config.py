@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from wmrobot.app import config as app_config
 from wmrobot.app.config import ALIASES, RENAMED, load
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.core.config import build, default_values, flatten, kinds, known_keys, to_plain
 from wmrobot.core.errors import ConfigError, TaskError
 from wmrobot.core.resources import resource_folder

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tests.doubles import TINY, Broken, Lost, PointMass, tiny_model
-from wmrobot.control.controller import Controller, check_obs
+from wmrobot.control.controller import Controller, check_obs, to_tensors
 from wmrobot.core.errors import ObservationError
-from wmrobot.core.files import load_tree, save_tree
 from wmrobot.core.random import make_generator
 from wmrobot.core.spec import Obs
+from wmrobot.core.trees import load_tree, save_tree
 from wmrobot.core.types import LatentModel
 from wmrobot.plan.config import MppiConfig, PlannerConfig
 from wmrobot.plan.noise import draw_noise
@@ -49,6 +49,28 @@ def learned(cfg: PlannerConfig, obs_shapes: dict[str, tuple[int, ...]]) -> Contr
         frame_stack=TINY.frame_stack,
         generator=make_generator(0, "controller"),
     )
+
+
+def test_frames_that_others_act_on_are_seen() -> None:
+    shapes = {"rgb": (3, 64, 64)}
+    frames = [np.full((1, 3, 64, 64), value, dtype=np.uint8) for value in (10, 20, 30)]
+    seeing, acting, blind = (learned(MppiConfig(**SMALL), shapes) for _ in range(3))
+    for frame in frames[:2]:
+        seeing.see({"rgb": frame})
+        acting.act({"rgb": frame})
+    acting.generator.set_state(seeing.generator.get_state())
+    acting._plan = None
+    expected, found, apart = (c.act({"rgb": frames[2]}) for c in (acting, seeing, blind))
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, apart)
+
+
+def test_observations_are_copied_before_they_go_to_the_model() -> None:
+    """An environment may write its next ones where these were, while a GPU has yet to read them."""
+    given = np.ones((1, 5), dtype=np.float32)
+    seen = to_tensors({"state": given}, torch.device("cpu"))["state"]
+    given[:] = 2
+    assert seen.tolist() == [[1.0] * 5]
 
 
 def state(*rows: tuple[float, ...]) -> Obs:

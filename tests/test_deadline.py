@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from tests.test_runtime import describe_cart
-from wmrobot.runtime.anytime import Start, draw, search
 from wmrobot.runtime.arrays import FloatArray, Obs
-from wmrobot.runtime.deadline import AT_ONCE, DeadlineConfig, DeadlinePlanner, Decision
-from wmrobot.runtime.description import Description, PictureDescription
+from wmrobot.runtime.bundle.description import Description, PictureDescription
+from wmrobot.runtime.driving.deadline import AT_ONCE, DeadlineConfig, DeadlinePlanner, Decision
+from wmrobot.runtime.driving.senses import Senses
+from wmrobot.runtime.driving.sent_commands import SentCommands
+from wmrobot.runtime.driving.timing import MS, Recent, RobotTime
 from wmrobot.runtime.errors import BundleError, ObservationError
-from wmrobot.runtime.noise import Noise
-from wmrobot.runtime.planner import Outputs, Previous, nothing_planned
+from wmrobot.runtime.planning.anytime import Start, draw, search
+from wmrobot.runtime.planning.noise import Noise
+from wmrobot.runtime.planning.planner import Outputs, Previous, nothing_planned
+from wmrobot.runtime.planning.stages import Found, Proposals, Stages
 from wmrobot.runtime.robot import Command, Phase, Reading, Rung
-from wmrobot.runtime.schedule import Schedule
-from wmrobot.runtime.senses import Senses
-from wmrobot.runtime.stages import Found, Proposals, Stages
-from wmrobot.runtime.timing import MS, Recent, RobotTime
 
 DT = 20 * MS
 OFFSET = 7_000 * MS  # this clock minus the robot's
@@ -44,6 +44,7 @@ class FakeStages:
         self.stepped: list[float] = []
         self.begun: list[tuple[Previous, int]] = []
         self.lost = False
+        self.prior, self.gain = PRIOR, 0.1
 
     def _spend(self, stage: str) -> None:
         self.now_ns += self.costs[stage]
@@ -60,11 +61,11 @@ class FakeStages:
     def step(self, z: FloatArray, action: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         self._spend("step")
         self.stepped.append(float(action[0, 0]))
-        return z, np.zeros(1, np.float32), np.ones(1, np.float32)
+        return z + action, np.zeros(1, np.float32), np.ones(1, np.float32)
 
     def propose(self, z: FloatArray, noise: Noise) -> Proposals:
         self._spend("propose")
-        return {"proposed_actions": self._actions(PRIOR)[None]}
+        return {"proposed_actions": self.prior * z[:, None, None] + noise.prior}
 
     def begin(self, previous: Previous, decisions: int = 1) -> Found:
         self.begun.append((previous, decisions))
@@ -76,7 +77,7 @@ class FakeStages:
         self, z: FloatArray, found: Found, proposals: Proposals, noise: Noise, iteration: int
     ) -> Found:
         self._spend("refine")
-        return found._replace(mean=found.mean + np.float32(0.1))
+        return found._replace(mean=found.mean + np.float32(self.gain))
 
     def choose(self, found: Found) -> Outputs:
         self._spend("choose")
@@ -259,9 +260,28 @@ def test_after_the_last_plan_comes_the_prior_and_then_nothing() -> None:
     assert sent(loop(late_ns=17 * MS)).rung == Rung.SHIFTED
     command = sent(loop(late_ns=15 * MS))
     assert (command.rung, command.made_from) == (Rung.PRIOR, 3)
-    assert (command.actions == PRIOR).all()
+    # at its mean, from what was measured rolled through what the motors do until then
+    np.testing.assert_allclose(command.actions, np.full((2, 1), PRIOR * 3.03), rtol=1e-6)
     loop.tick += 3
     assert loop(late_ns=18 * MS).command is None
+
+
+@pytest.mark.parametrize(("prior", "sent"), [(np.nan, None), (-3.0, -1.0)])
+def test_a_prior_that_is_not_finite_is_not_sent_and_one_too_large_is_cut(
+    prior: float, sent: float | None
+) -> None:
+    loop = Loop(description=describe(horizon=1))
+    loop()
+    loop.stages.prior = prior
+    command = loop(late_ns=15 * MS).command
+    assert (command and command.actions.tolist()) == (sent and [[sent]])
+
+
+def test_every_plan_has_noise_of_its_own() -> None:
+    loop = Loop()
+    assert len({loop().start.noise_seed for _ in range(10)}) == 10
+    other = Loop(seed=1)
+    assert other().start.noise_seed > 2**32
 
 
 def test_a_search_is_tried_again_though_it_was_too_slow() -> None:
@@ -274,9 +294,10 @@ def test_a_search_is_tried_again_though_it_was_too_slow() -> None:
     assert sum(loop().iterations > 0 for _ in range(1000)) > 500
 
 
-def test_a_plan_that_is_lost_is_never_sent() -> None:
+@pytest.mark.parametrize("lost", [{"lost": True}, {"gain": np.nan}])
+def test_a_plan_that_is_lost_is_never_sent(lost: dict[str, Any]) -> None:
     loop = Loop(description=describe(horizon=1))
-    loop.stages.lost = True
+    vars(loop.stages).update(lost)
     decision = loop()
     assert decision.plan is None
     assert sent(decision).rung == Rung.PRIOR
@@ -289,7 +310,7 @@ def test_a_command_that_got_lost_is_not_counted_on() -> None:
     lost = sent(loop(lost=True))
     for _ in range(3):
         decision = loop()
-    assert lost.sequence not in [c.sequence for c, _ in loop.planner.schedule._sent]
+    assert lost.sequence not in [c.sequence for c, _ in loop.planner.sent_commands._sent]
     assert sent(decision).rung == Rung.FRESH
 
 
@@ -300,6 +321,24 @@ def test_an_episode_starts_afresh() -> None:
     loop(phase=Phase.READY, episode=2, decision=0)
     assert not loop.stages.begun[-1][0].valid[0]
     assert len(loop.stages.stepped) == 1
+
+
+def test_an_episode_knows_nothing_of_the_plans_before_it() -> None:
+    loop = Loop(down=20 * MS, up=20 * MS)
+    for _ in range(5):
+        loop()
+    decision = loop(phase=Phase.READY, episode=2, decision=0)
+    assert (decision.lead, len(decision.start.committed)) == (3, 0)
+
+
+def test_shorter_ways_are_made_use_of_when_they_have_lasted() -> None:
+    loop = Loop(down=20 * MS, up=20 * MS)
+    for _ in range(10):
+        loop()
+    loop.down = loop.up = MS
+    leads = [loop().lead for _ in range(200)]
+    assert leads[:50] == [3] * 50
+    assert leads[-1] == 1
 
 
 def test_what_is_not_finite_is_refused() -> None:
@@ -357,24 +396,24 @@ def command(sequence: int, when: int, *actions: float, rung: Rung = Rung.FRESH) 
 
 
 def test_the_newest_command_that_is_due_counts() -> None:
-    schedule = Schedule(DT)
-    assert schedule.at(0) is None
-    schedule.sent(command(1, 2, 0.1, 0.2, 0.3), 0)
-    schedule.sent(command(2, 4, 0.5, 0.6), 1)
-    found = {tick: schedule.at(tick * DT) for tick in (1, 2, 3, 4, 5, 7)}
+    sent = SentCommands(DT)
+    assert sent.at(0) is None
+    sent.sent(command(1, 2, 0.1, 0.2, 0.3), 0)
+    sent.sent(command(2, 4, 0.5, 0.6), 1)
+    found = {tick: sent.at(tick * DT) for tick in (1, 2, 3, 4, 5, 7)}
     told = {tick: hit and (hit[0].sequence, hit[1]) for tick, hit in found.items()}
     assert told == {1: None, 2: (1, 0), 3: (1, 1), 4: (2, 0), 5: (2, 1), 7: (2, 3)}
-    assert schedule.at(4 * DT - DT // 5) == found[4]  # a tick that is a little early
+    assert sent.at(4 * DT - DT // 5) == found[4]  # a tick that is a little early
     running = Reading(
         sequence=3, time_ns=3 * DT, sensors=np.zeros(3, np.float32), phase=Phase.RUNNING,
         command=np.array([0.9], np.float32),
     )  # fmt: skip
-    actions = np.concatenate(schedule.committed(running, 5))
+    actions = np.concatenate(sent.committed(running, 5))
     np.testing.assert_allclose(actions, [0.9, 0.5, 0.6, 0.6, 0.6])  # the last one is held
-    rest = schedule.remainder(5 * DT)
+    rest = sent.remainder(5 * DT)
     assert rest is not None
     np.testing.assert_allclose(rest[1], [[0.6]])
-    assert schedule.remainder(6 * DT) is None
+    assert sent.remainder(6 * DT) is None
 
 
 def test_lost_readings_are_bridged_in_the_history() -> None:
@@ -386,8 +425,8 @@ def test_lost_readings_are_bridged_in_the_history() -> None:
     def reading(sequence: int, **told: Any) -> Reading:
         return Reading(
             sequence=sequence, time_ns=0, sensors=np.full(3, sequence, np.float32),
-            command=np.full(1, sequence / 10, np.float32), episode=1,
-            **{"phase": Phase.RUNNING, "decision": sequence, **told},
+            command=np.full(1, sequence / 10, np.float32),
+            **{"phase": Phase.RUNNING, "episode": 1, "decision": sequence, **told},
         )  # fmt: skip
 
     def first_of(state: FloatArray) -> list[float]:
@@ -398,6 +437,7 @@ def test_lost_readings_are_bridged_in_the_history() -> None:
     assert first_of(senses.observe(reading(1, decision=0))) == [1, 1, 1, 0, 0]
     assert first_of(senses.observe(reading(2))) == pytest.approx([1, 1, 2, 0, 0.1])
     assert first_of(senses.observe(reading(4))) == pytest.approx([2, 2, 4, 0.2, 0.2])
+    assert first_of(senses.observe(reading(5, episode=2))) == [5, 5, 5, 0, 0]  # its start is lost
 
 
 @pytest.mark.parametrize(("acts_within", "seen"), [(False, [0, 0.5]), (True, [0.5, 0.75])])

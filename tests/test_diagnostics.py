@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.doubles import PointMass, noise_for
 from wmrobot.data.batch import Batch
 from wmrobot.learn.diagnostics import (
+    OpenLoop,
     effective_rank,
     known_returns,
     linear_probe,
@@ -44,8 +45,12 @@ def lived(horizon: int = 4, size: int = 500) -> Batch:
     return Batch({"state": torch.stack(states)}, actions, torch.stack(rewards), 0 * mask, mask)
 
 
+def errors(model: PointMass, batch: Batch) -> OpenLoop:
+    return open_loop_error(model, model.encode(batch.obs), batch)
+
+
 def test_an_exact_model_has_no_error() -> None:
-    error = open_loop_error(PointMass(), lived())
+    error = errors(PointMass(), lived())
     torch.testing.assert_close(error.latent, torch.zeros(4))
     torch.testing.assert_close(error.reward, torch.zeros(4))
 
@@ -53,7 +58,7 @@ def test_an_exact_model_has_no_error() -> None:
 def test_a_drift_adds_up_over_the_horizon() -> None:
     batch = lived()
     states = batch.obs["state"]
-    error = open_loop_error(Drift(), batch)
+    error = errors(Drift(), batch)
     variance = states[1:].var(dim=1, unbiased=False).sum(dim=-1)  # (H,)
     steps = torch.arange(1, 5)
     torch.testing.assert_close(error.latent, 2 * (0.1 * steps).square() / variance)
@@ -66,27 +71,43 @@ def test_decisions_that_did_not_happen_do_not_count() -> None:
     mask[2:, 100:] = 0
     reward = batch.reward.clone()
     reward[2:, 100:] = 1e6
-    cut = open_loop_error(Drift(), batch._replace(mask=mask, reward=reward))
+    cut = errors(Drift(), batch._replace(mask=mask, reward=reward))
     alone = Batch(
         {"state": whole.obs["state"][:, :100]},
         *(value[:, :100] for value in whole[1:5]),
     )
-    torch.testing.assert_close(cut.latent[2:], open_loop_error(Drift(), alone).latent[2:])
-    torch.testing.assert_close(cut.reward[2:], open_loop_error(Drift(), alone).reward[2:])
+    torch.testing.assert_close(cut.latent[2:], errors(Drift(), alone).latent[2:])
+    torch.testing.assert_close(cut.reward[2:], errors(Drift(), alone).reward[2:])
 
 
 def test_a_horizon_that_no_episode_reaches_has_no_error() -> None:
     batch = lived()
     mask = batch.mask.clone()
     mask[3] = 0
-    error = open_loop_error(PointMass(), batch._replace(mask=mask))
+    error = errors(PointMass(), batch._replace(mask=mask))
     assert error.latent.isnan().tolist() == [False, False, False, True]
     assert error.reward.isnan().tolist() == [False, False, False, True]
 
 
+def test_a_depth_that_one_state_alone_reaches_has_no_error_of_the_latent() -> None:
+    batch = lived()
+    mask = batch.mask.clone()
+    mask[3, 1:] = 0
+    error = errors(Drift(), batch._replace(mask=mask))
+    assert error.latent.isnan().tolist() == [False, False, False, True]
+    assert float(error.reward[3]) == pytest.approx(0.25, abs=2)
+
+
+def test_a_right_value_is_not_called_too_high_where_an_episode_is_cut() -> None:
+    reward, discount = np.ones(200), 0.9
+    returns, known = known_returns(reward, discount, terminated=False, beyond=10.0)
+    np.testing.assert_allclose(returns, 10.0)
+    assert value_bias(np.full(known.sum(), 10.0), returns[known]).bias == pytest.approx(0)
+
+
 def test_a_constant_reward_is_worth_its_geometric_series() -> None:
     reward, discount = np.ones(200), 0.9
-    returns, known = known_returns(reward, discount, terminated=False)
+    returns, known = known_returns(reward, discount, terminated=False, beyond=0.0)
     left = np.arange(200, 0, -1)
     np.testing.assert_allclose(returns, (1 - discount**left) / (1 - discount))
     assert known.sum() == 200 - 28  # 0.9^29 is the first power below 0.05
@@ -98,7 +119,7 @@ def test_a_constant_reward_is_worth_its_geometric_series() -> None:
 
 
 def test_a_terminated_episode_is_known_to_its_end() -> None:
-    returns, known = known_returns(np.array([0.0, 0.0, 1.0]), 0.5, terminated=True)
+    returns, known = known_returns(np.array([0.0, 0.0, 1.0]), 0.5, terminated=True, beyond=9.0)
     np.testing.assert_allclose(returns, [0.25, 0.5, 1.0])
     assert known.all()
     exact = value_bias(returns, returns)

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from tests.bundles import shipped_facts, write
-from tests.test_drive_robot import finish, wait_for
+from tests.test_drive import finish, wait_for
 from tests.test_view_page import FLAGS, HARMLESS, PATIENCE, picture, until
-from wmrobot.view.flights import load_flight
+from wmrobot.view.recorded.flights import load_flight
 
 pytest.importorskip("viser", reason="needs wmrobot[view]")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs wmrobot[dev]")
@@ -156,7 +156,7 @@ def test_killed_window_does_not_end_the_drive(bundle: Path, tmp_path: Path) -> N
     drive.popen = process
     while not LINK.search(process.stderr.readline()):  # stdout is the document's
         pass
-    wait_for(tmp_path / "flight.mcap")
+    wait_for(tmp_path / "flight.mcap", process)
     os.kill(drive.window(), signal.SIGKILL)
     code, text, errors = finish(process)
     said = "the window's process has ended; the drive goes on without it"

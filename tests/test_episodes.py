@@ -63,7 +63,7 @@ def test_a_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
         write_episode(
             tmp_path / f"episode-{seed}.safetensors", make_episode(seed=seed), "walker-run"
         )
-    for seed, episode in enumerate(read_episodes(tmp_path, "walker-run")):
+    for seed, (_, episode) in enumerate(read_episodes(tmp_path, "walker-run")):
         check_equal(episode, make_episode(seed=seed))
     assert seed == 2
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.runs import CART, COUNTER, REACH, opened, play, silent, tiny
-from wmrobot.app.evaluation import evaluate
+from wmrobot.app.rollout import evaluate
 
 
 @pytest.mark.parametrize("task", [COUNTER, REACH])
@@ -16,7 +16,7 @@ def test_termination_flows_into_replay(task: str, tmp_path: Path) -> None:
     cfg = tiny(task, num_envs=2, steps=120, seed_steps=120, pretrain_updates=0, save_freq=0)
     with opened(cfg, tmp_path) as trainer:
         assert trainer.card.task.episodic
-        trainer._evaluate = lambda: None  # type: ignore[method-assign]
+        trainer._evaluate = lambda: True  # type: ignore[method-assign]
         trainer.loop(silent)
         batch = trainer.replay.sample(np.random.default_rng(0), 4000)
     number = batch.obs["state"][..., 0 if task == COUNTER else 1].numpy()

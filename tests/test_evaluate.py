@@ -1,13 +1,20 @@
 """`wmrobot evaluate`: deterministic, complete, and refuses what a controller was not made for."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tests.runs import TASKS
 from tests.tiny import write_controller
+from wmrobot.app import rollout
 from wmrobot.app.cli import main
+from wmrobot.app.controllers import read_controller
+from wmrobot.core.errors import TaskError
 from wmrobot.data.episodes import read_episodes
 
 TASK = "qube2-swingup"
@@ -35,6 +42,17 @@ def test_the_same_seed_gives_the_same_episodes(
     assert first["episodes"] != other["episodes"]
 
 
+def test_another_seed_has_other_starts(controller: Path) -> None:
+    model, card = read_controller(controller, torch.device("cpu"))
+    starts = [
+        rollout.evaluate(model, card, episodes=2, seed=seed, agent="zero", record=True)
+        .recorded[row].obs["state"][0]
+        for seed in (4, 5)
+        for row in (0, 1)
+    ]  # fmt: skip
+    assert len(np.unique(starts, axis=0)) == 4
+
+
 @pytest.mark.parametrize("agent", ["trained", "prior", "zero", "random", "shuffled"])
 def test_every_agent_can_be_measured(
     agent: str, controller: Path, capfd: pytest.CaptureFixture[str]
@@ -59,7 +77,7 @@ def test_episodes_are_written_as_they_were(
     )
     told = document["episodes"]
     assert isinstance(told, list)
-    for episode, facts in zip(read_episodes(tmp_path, TASK), told, strict=True):
+    for (_, episode), facts in zip(read_episodes(tmp_path, TASK), told, strict=True):
         assert len(episode.action) == facts["length"]
         assert episode.reward.sum() == pytest.approx(facts["reward"], rel=1e-4)
         assert episode.terminated == facts["terminated"]
@@ -86,6 +104,37 @@ def test_other_pictures_than_trained_with_are_refused_unless_told(
         "it all the same\n"
     )
     assert main([*words, "allow_render=true"]) == 0
+
+
+def test_a_task_file_may_have_moved(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    old, new = tmp_path / "old" / "tiny.py", tmp_path / "new" / "tiny.py"
+    for path in (old, new):
+        shutil.copytree(TASKS.parent, path.parent)
+    folder = write_controller(tmp_path / "controller", f"{old}:cart")
+    old.unlink()
+    assert main(["evaluate", f"run={folder}"]) == 2
+    assert "found no such file" in capfd.readouterr().err
+    assert evaluate(capfd, f"{new}:cart", f"run={folder}", "episodes=1")["task"] == f"{new}:cart"
+    assert main(["evaluate", f"{new}:opaque", f"run={folder}"]) == 2
+    assert "expected a controller of" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"control_dt": 0.01}, r"control_dt \[s\] 0.01, got 0.02"),
+        ({"obs_shapes": {"state": (8,)}}, r"state observations \(8,\), got \(9,\)"),
+        ({"obs_names": tuple("abcdefghi")}, "names of observations .*'a', 'b'"),
+        ({"action_dim": 2}, "actuators 2, got 1"),
+    ],
+)
+def test_a_task_that_has_changed_since_training_is_refused(
+    change: dict[str, object], expected: str, controller: Path
+) -> None:
+    model, card = read_controller(controller, torch.device("cpu"))
+    other = replace(card, task=replace(card.task, **change))  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match=f"{TASK}: it has changed since training: .*{expected}"):
+        rollout.evaluate(model, other, episodes=1, seed=0, agent="zero")
 
 
 def test_neither_task_nor_run_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:

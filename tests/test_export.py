@@ -11,9 +11,13 @@ import onnxruntime
 import pytest
 import torch
 
-from tests.bundles import COUNTER, REQUEST, random_facts, shipped_facts, write
+from tests.bundles import CART, COUNTER, REQUEST, random_facts, shipped_facts, write
+from tests.tiny import make_card
 from wmrobot.app.cli import main
+from wmrobot.app.controllers import KIND, SCHEMA, make_model, read_controller, save_controller
+from wmrobot.app.export import gather
 from wmrobot.core.errors import CheckpointError
+from wmrobot.core.files import seal
 from wmrobot.core.spec import ObsMode
 from wmrobot.envs.task import Randomization
 from wmrobot.export import bundle as writer
@@ -24,8 +28,8 @@ from wmrobot.export.record import FEWEST, EqualInOrder, TorchPlanner
 from wmrobot.plan.config import IcemConfig, MppiConfig, PlannerConfig
 from wmrobot.plan.planner import make_rules
 from wmrobot.runtime import Planner, Stages
-from wmrobot.runtime.bundle import Bundle
-from wmrobot.runtime.golden import compare, read_golden
+from wmrobot.runtime.bundle.folder import Bundle
+from wmrobot.runtime.planning.golden import compare, read_golden
 
 SIZES = {"iterations": 2, "num_samples": 16, "num_elites": 6, "num_prior": 2}
 PLANNERS = [cls(**SIZES) for cls in get_args(PlannerConfig)]
@@ -194,8 +198,7 @@ def test_every_planner_is_exported(cfg: PlannerConfig, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("obs", ["rgb", "state+rgb"])
-@pytest.mark.parametrize("batch", [1, 3, None])
+@pytest.mark.parametrize(("obs", "batch"), [("rgb", 1), ("state+rgb", 3), ("state+rgb", None)])
 def test_pictures_are_exported(obs: ObsMode, batch: int | None, tmp_path: Path) -> None:
     folder = write(tmp_path / "bundle", random_facts("cartpole-swingup", obs), batch=batch)
     told = document(folder)
@@ -222,6 +225,25 @@ def test_any_number_of_robots(tmp_path: Path) -> None:
         planner.reset()
         obs = {"state": np.zeros((batch, 3), np.float32)}
         assert planner.act(obs).shape == (batch, 1)
+
+
+@pytest.mark.slow
+def test_a_model_with_bf16_products_is_exported_in_fp32(tmp_path: Path) -> None:
+    card = make_card(CART)
+    rounded = replace(card, model=replace(card.model, precision="bf16"))
+    folder = tmp_path / "controller"
+    folder.mkdir()
+    trained = make_model(rounded, torch.device("cpu"))
+    trained.load_state_dict(random_facts().model.state_dict())
+    save_controller(folder, trained, rounded)
+    seal(folder, {"kind": KIND, "schema": SCHEMA})
+    model, read = read_controller(folder, torch.device("cpu"))
+    facts = gather(model, read, folder, planner=read.planner)
+    write(tmp_path / "bundle", facts)  # holds its plans against PyTorch's
+    z, action = torch.ones(4, 16), torch.full((4, 1), 0.3)
+    whole, half = (each.step(z, action)[0] for each in (facts.model, model))
+    torch.testing.assert_close(whole, half, rtol=0, atol=0.02)
+    assert not torch.equal(whole, half)
 
 
 @pytest.mark.slow

@@ -16,17 +16,16 @@ from wmrobot.core import files
 from wmrobot.core.errors import CheckpointError
 from wmrobot.core.files import (
     MANIFEST,
-    load_tree,
     make_folder,
     read_json,
     replace_folder,
-    save_tree,
     seal,
     sha256,
     unseal,
     write_atomic,
     write_json,
 )
+from wmrobot.core.trees import load_tree, save_tree
 
 TREE: dict[str, Any] = {
     "weights": {

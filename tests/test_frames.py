@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wmrobot.core.spec import Obs
-from wmrobot.runtime.frames import FrameStack
+from wmrobot.runtime.planning.frames import FrameStack
 
 
 def picture(*values: int) -> Obs:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from wmrobot.app.device import pick_device
 from wmrobot.control.controller import Controller
 from wmrobot.core.random import make_generator
 from wmrobot.core.types import Plan, PlanNoise
@@ -26,6 +27,12 @@ CPU = torch.device("cpu")
 each_device = pytest.mark.parametrize(
     "device", [CPU, pytest.param(torch.device("cuda"), marks=pytest.mark.gpu)], ids=str
 )
+
+
+@pytest.fixture(autouse=True)
+def exactly() -> None:
+    """As every verb begins: fp32 is fp32 from then on."""
+    pick_device("auto")
 
 
 def make_model(device: torch.device, cfg: ModelConfig = MODEL) -> WorldModel:
@@ -74,6 +81,20 @@ def test_a_plan_is_that_of_the_cpu(device: torch.device) -> None:
 @each_device
 def test_a_compiled_plan_is_that_of_the_cpu(device: torch.device) -> None:
     torch.testing.assert_close(plan_on(device, compiled=True), plan_on(CPU), atol=1e-4, rtol=0)
+
+
+@each_device
+def test_pictures_are_seen_as_on_the_cpu(device: torch.device) -> None:
+    """With convolutions in TF32 they would not be."""
+    torch.manual_seed(0)
+    model = WorldModel(
+        MODEL, obs_shapes={"rgb": (3, 64, 64)}, action_dim=ACTION_DIM, discount=1, episodic=False
+    )
+    pictures = torch.randint(256, (ROBOTS, 9, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        known = model.encode({"rgb": pictures})
+        seen = model.to(device).encode({"rgb": pictures.to(device)})
+    torch.testing.assert_close(seen.cpu(), known, atol=2e-5, rtol=0)
 
 
 @each_device

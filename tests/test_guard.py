@@ -1,8 +1,9 @@
 """The guard: what it lets through, what it does when nothing comes, and when it lets go."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.realtime import DESCRIPTION, DT, MS, FakeClock, PretendRobot, command
-from wmrobot.runtime.description import (
+from wmrobot.runtime.bundle.description import (
     ActionTerm,
     Description,
     SearchSizes,
@@ -18,9 +19,20 @@ from wmrobot.runtime.description import (
     StateDescription,
 )
 from wmrobot.runtime.errors import BundleError, RobotError
-from wmrobot.runtime.guard_loop import check_robot, parse_address
+from wmrobot.runtime.guard.loop import check_robot, parse_address
+from wmrobot.runtime.guard.safety import (
+    HEARTBEAT_NS,
+    PLAN_TOO_OLD_NS,
+    PLANNER_SILENT_NS,
+    ROBOT_SILENT_NS,
+    SPARE_NS,
+    Guard,
+    State,
+)
 from wmrobot.runtime.limits import Limiter, Limits
-from wmrobot.runtime.messages import (
+from wmrobot.runtime.motors import Motors
+from wmrobot.runtime.robot import Command, Phase, Reading, Rung
+from wmrobot.runtime.wire.messages import (
     Bye,
     Clear,
     EmergencyStop,
@@ -29,16 +41,6 @@ from wmrobot.runtime.messages import (
     Message,
     Reset,
     Stop,
-)
-from wmrobot.runtime.motors import Motors
-from wmrobot.runtime.robot import Command, Phase, Reading, Rung
-from wmrobot.runtime.safety import (
-    HEARTBEAT_NS,
-    PLAN_TOO_OLD_NS,
-    PLANNER_SILENT_NS,
-    SPARE_NS,
-    Guard,
-    State,
 )
 
 
@@ -85,7 +87,9 @@ class Rig:
         said = []
         while (due := self.guard.next_ns) is not None and due <= end:
             self.clock.now = max(due, self.clock.now)
-            said += [(self.clock.now, message) for message in self.guard.watch(self.clock.now)]
+            told = self.guard.watch(self.clock.now)
+            assert told or self.guard.next_ns != due, "it asks to be called, and does nothing"
+            said += [(self.clock.now, message) for message in told]
         self.clock.now = end
         return said
 
@@ -151,6 +155,92 @@ def test_a_silent_planner_stops_the_robot_in_100_ms_and_it_stays_stopped() -> No
     assert isinstance(reset, Reset)
     rig.reading(Phase.READY, episode=2)
     assert commands(rig.plan(0.5)) != []
+
+
+def test_a_silent_robot_is_stopped_in_200_ms_though_plans_come() -> None:
+    rig = Rig()
+    rig.ready()
+    heard = rig.clock.now
+    rig.plan(0.5)
+    said = []
+    for _ in range(11):
+        said += rig.until(rig.clock.now + DT)
+        rig.plan(0.5)
+    stops = [time - heard for time, each in said if isinstance(each, Stop)]
+    assert stops[0] == ROBOT_SILENT_NS
+    assert rig.log[-1] == ("safe_stop", "the robot is silent")
+
+
+@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.IDLE])
+def test_a_robot_that_has_stopped_by_itself_is_not_started_again_by_plans(phase: Phase) -> None:
+    rig = Rig()
+    rig.ready()
+    rig.plan(0.5)
+    (told,) = rig.reading(phase)
+    assert isinstance(told, Stop)
+    assert rig.log[-1] == ("safe_stop", "the robot has stopped")
+    assert commands(rig.plan(0.5)) == []
+
+
+def test_a_planner_that_leaves_stops_the_robot() -> None:
+    rig = Rig()
+    rig.ready()
+    rig.plan(0.5)
+    (told,) = rig.guard.planner(Bye(), rig.clock.now)
+    assert isinstance(told, Stop)
+    assert rig.log[-1] == ("safe_stop", "the planner has left")
+
+
+def test_a_robot_that_is_ready_for_another_episode_is_not_ready() -> None:
+    rig = Rig()
+    rig.ready()
+    rig.guard.planner(Reset(episode=2), rig.clock.now)
+    rig.reading(Phase.READY, episode=1)
+    assert rig.guard.state is State.HOLD
+    assert commands(rig.plan(0.5)) == []
+    rig.reading(Phase.READY, episode=2)
+    assert rig.guard.state is State.READY
+
+
+@pytest.mark.parametrize("phase", [Phase.ENDED, Phase.STOPPED])
+def test_what_is_told_of_another_episode_stops_nothing(phase: Phase) -> None:
+    rig = Rig(Limits(position={"position": (-1.0, 1.0)}))
+    rig.ready()
+    rig.plan(0.5)
+    assert rig.reading(phase, episode=0, sensors=np.array([9.0, 0.0], np.float32)) == []
+    assert rig.guard.state is State.ACTIVE
+
+
+def test_a_new_planner_has_to_reset_before_it_commands() -> None:
+    rig = Rig()
+    rig.ready()
+    rig.plan(0.5)
+    rig.guard.planner(Hello(), rig.clock.now)
+    rig.reading(Phase.READY)  # of the episode that the last planner asked for
+    assert rig.guard.state is State.HOLD
+    assert commands(rig.plan(0.5)) == []
+
+
+def test_a_cleared_emergency_waits_for_a_reset_too() -> None:
+    rig = Rig()
+    rig.ready()
+    rig.guard.planner(EmergencyStop(), rig.clock.now)
+    rig.guard.planner(Clear(), rig.clock.now)
+    rig.reading(Phase.READY)  # told before the robot heard of it
+    assert rig.guard.state is State.HOLD
+    assert commands(rig.plan(0.5)) == []
+
+
+def test_after_a_reset_the_motor_starts_from_rest() -> None:
+    rig = Rig(Limits(slew_per_s={"motor": 5.0}))
+    rig.ready()
+    for _ in range(3):
+        rig.plan(1.0)
+        rig.until(rig.clock.now + DT)
+    rig.guard.planner(Reset(episode=2), rig.clock.now)
+    rig.reading(Phase.READY, episode=2)
+    (told,) = commands(rig.plan(-1.0))
+    assert float(told.actions[0, 0]) == pytest.approx(-0.1)  # 5/s for 20 ms
 
 
 def test_stop_is_repeated_until_the_robot_has_stopped() -> None:
@@ -222,6 +312,16 @@ def test_a_decision_that_no_plan_is_for_is_bridged() -> None:
     assert rig.guard.state is State.ACTIVE
 
 
+def test_a_plan_that_begins_after_the_old_one_is_too_old_comes_too_late() -> None:
+    rig = Rig()
+    rig.ready()
+    rig.plan(0.1)
+    told = rig.plan(0.9, after=DT + PLAN_TOO_OLD_NS + 2 * DT)
+    assert [each.rung for each in commands(told)] == [Rung.HOLD] * 9
+    assert isinstance(told[-1], Stop)
+    assert rig.log[-1] == ("safe_stop", "the plan is too old")
+
+
 def test_after_a_flood_the_next_plan_is_followed_at_once() -> None:
     rig = Rig()
     rig.ready()
@@ -266,12 +366,13 @@ def test_an_episode_that_ends_is_no_stop() -> None:
     assert rig.guard.state is State.HOLD
 
 
-def test_robot_out_of_range_is_stopped() -> None:
+@pytest.mark.parametrize("position", [-1.01, 1.01])
+def test_robot_out_of_range_is_stopped(position: float) -> None:
     rig = Rig(Limits(position={"position": (-1.0, 1.0)}))
     rig.ready()
     rig.plan(0.5)
     assert rig.reading(sensors=np.array([1.0, 9.0], np.float32)) == []
-    (stop,) = rig.reading(sensors=np.array([1.01, 0.0], np.float32))
+    (stop,) = rig.reading(sensors=np.array([position, 0.0], np.float32))
     assert isinstance(stop, Stop)
     assert rig.log[-1] == ("safe_stop", "position is out of its range")
 
@@ -285,55 +386,167 @@ def test_a_new_planner_ends_an_emergency_and_stops_first() -> None:
     assert rig.guard.state is State.HOLD
 
 
-messages = st.one_of(
+class Begin(NamedTuple):
+    """What a planner says before an episode, the reset last, and what the robot tells of it."""
+
+    says: tuple[Message, ...] = ()
+    phase: Phase = Phase.READY
+    lag: int = 0  # episodes that the robot is behind
+
+
+class Plan(NamedTuple):
+    actions: list[float]
+    after_ms: int
+    made: int  # readings ago
+    rung: Rung
+
+
+plans = st.builds(
+    lambda value, after_ms: Plan([value, -value, 0.0], after_ms, 0, Rung.FRESH),
+    st.floats(-1.5, 1.5, width=32),
+    st.integers(-10, 60),
+)
+steps_ms = st.integers(0, 25)
+begins = st.just(Begin())
+rare = st.one_of(
+    st.sampled_from(
+        [
+            Plan([np.nan, 0.0], 20, 0, Rung.FRESH),
+            Plan([0.1, -np.inf, np.nan], 20, 0, Rung.FRESH),
+            Plan([0.1], 300, 0, Rung.FRESH),  # begins when the one before it is too old
+        ]
+    ),
     st.builds(
-        lambda actions, after, made, rung: (actions, after, made, rung),
+        Plan,
         st.lists(st.floats(width=32), min_size=1, max_size=4),
         st.integers(-500, 1500),
         st.integers(0, 3),
         st.sampled_from(Rung),
     ),
-    st.sampled_from(
-        [Heartbeat(), Reset(episode=1), Stop(), EmergencyStop(), Clear(), Bye(), Hello()]
+    st.builds(
+        Begin,
+        st.sampled_from([(), (Clear(),), (Hello(),), (EmergencyStop(),)]),
+        st.sampled_from(Phase),
+        st.integers(0, 1),
     ),
+    st.sampled_from([Heartbeat(), Stop(), EmergencyStop(), Clear(), Bye(), Hello()]),
     st.sampled_from(Phase),
-    st.integers(0, 120),
+    st.integers(26, 250),
+)
+happenings = st.integers(0, 19).flatmap(  # by how often: `one_of` would ask for all alike
+    lambda k: plans if k < 8 else steps_ms if k < 15 else begins if k < 17 else rare
 )
 
 
-@given(st.lists(messages, max_size=60))
-def test_whatever_happens_the_robot_gets_sound_commands_only_while_it_may_move(
-    happenings: list[Any],
-) -> None:
-    limits = Limits(action={"motor": (-0.5, 0.25)}, slew_per_s={"motor": 10.0})
-    rig = Rig(limits)
-    rig.ready()
-    last, last_when, before = 0.0, 0, (0.0, 0)
-    for each in happenings:
-        moving = rig.guard.state in (State.READY, State.ACTIVE, State.DEGRADED)
-        match each:
-            case tuple():
-                actions, after, made, rung = each
-                told = rig.plan(
-                    *actions, after=after * MS, made_from=max(rig.tick - made, 0), rung=rung
-                )
-            case Phase():
-                told = rig.reading(each)
-            case int():
-                told = [message for _, message in rig.until(rig.clock.now + each * MS)]
-            case _:
-                told = rig.guard.planner(each, rig.clock.now)
-                if isinstance(each, Reset):
-                    last, last_when, before = 0.0, 0, (0.0, 0)
-        for sent in commands(told):
-            assert moving
-            value = float(sent.actions[0, 0])
-            assert np.isfinite(value)
-            assert -0.5 <= value <= 0.25
-            replaces = sent.when_ns <= last_when and rig.clock.now < last_when
-            past = before if replaces else (last, last_when)
-            assert abs(value - past[0]) <= 10.0 * 0.02 + 1e-6
-            before, (last, last_when) = past, (value, max(sent.when_ns, rig.clock.now))
+class Judge:
+    """Whether the robot may move, by what the guard was told and has told; and how."""
+
+    def __init__(self) -> None:
+        self.asked: int | None = None  # episode of the reset that was passed on last
+        self.may_move = self.has_moved = self.is_emergency = False
+        self.heard_ns = 0  # the planner
+        self.checked: Counter[str] = Counter()
+        self.rest()
+
+    def rest(self) -> None:
+        self.last, self.last_when, self.before = 0.0, 0, (0.0, 0)
+
+    def planner(self, message: Message, now: int) -> None:
+        self.heard_ns = now
+        match message:
+            case Hello():
+                self.asked, self.may_move, self.is_emergency = None, False, False
+            case Clear():
+                self.is_emergency = False
+            case EmergencyStop():
+                self.may_move, self.is_emergency = False, True
+            case Stop() | Bye() | Reset():
+                self.may_move = False
+
+    def robot(self, phase: Phase, episode: int) -> None:
+        if episode != self.asked:
+            return
+        if phase is Phase.READY and not self.may_move:
+            self.may_move, self.has_moved = not self.is_emergency, False
+        elif phase not in (Phase.READY, Phase.RUNNING) and self.has_moved:
+            self.may_move = False
+
+    def sent(self, message: Message, now: int) -> None:
+        match message:
+            case Reset():
+                assert not self.is_emergency
+                self.asked = message.episode
+                self.rest()
+            case Stop() | EmergencyStop():
+                self.asked, self.may_move = None, False
+            case Command():
+                assert self.may_move
+                assert now - self.heard_ns < PLANNER_SILENT_NS
+                self._is_sound(message, now)
+                self.has_moved = True
+                self.checked["reset" if self.asked != 1 else "first"] += 1
+
+    def _is_sound(self, sent: Command, now: int) -> None:
+        value = float(sent.actions[0, 0])
+        assert np.isfinite(value)
+        assert -0.5 <= value <= 0.25
+        replaces = sent.when_ns <= self.last_when and now < self.last_when
+        past = self.before if replaces else (self.last, self.last_when)
+        assert abs(value - past[0]) <= 10.0 * 0.02 + 1e-6
+        self.before, (self.last, self.last_when) = past, (value, max(sent.when_ns, now))
+
+
+def test_whatever_happens_the_robot_gets_sound_commands_only_while_it_may_move() -> None:
+    checked: Counter[str] = Counter()
+
+    @given(st.lists(happenings, min_size=20, max_size=60))
+    def check(happenings: list[Any]) -> None:
+        limits = Limits(action={"motor": (-0.5, 0.25)}, slew_per_s={"motor": 10.0})
+        rig, judge = Rig(limits), Judge()
+        episode = 0
+
+        def hear(told: Sequence[Message]) -> None:
+            for message in told:
+                judge.sent(message, rig.clock.now)
+
+        def say(message: Message) -> None:
+            judge.planner(message, rig.clock.now)
+            hear(rig.guard.planner(message, rig.clock.now))
+
+        def read(phase: Phase, of: int) -> None:
+            judge.robot(phase, of)
+            hear(rig.reading(phase, episode=of))
+
+        for each in [Begin(), *happenings]:
+            match each:
+                case Begin():
+                    for message in each.says:
+                        say(message)
+                    episode += 1
+                    say(Reset(episode=episode))
+                    read(each.phase, episode - each.lag)
+                case Plan():
+                    judge.heard_ns = rig.clock.now
+                    told = rig.plan(
+                        *each.actions,
+                        after=each.after_ms * MS,
+                        made_from=max(rig.tick - each.made, 0),
+                        rung=each.rung,
+                    )
+                    hear(told)
+                case Phase():
+                    read(each, episode)
+                case int():
+                    for time, message in rig.until(rig.clock.now + each * MS):
+                        judge.sent(message, time)
+                    read(Phase.RUNNING, episode)
+                case _:
+                    say(each)
+        checked.update(judge.checked)
+
+    check()
+    assert checked["first"] > 100
+    assert checked["reset"] > 100
 
 
 @pytest.mark.parametrize("late_ms", [-25, -5, 3, 15, 25, 35])

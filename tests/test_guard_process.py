@@ -1,6 +1,7 @@
 """Planner, guard and robot as processes: who dies, who floods, and what the motor does then."""
 
 import itertools
+import json
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from tests.hostile import from_strangers
 from tests.realtime import MS, Process, keep_result, running
-from wmrobot.runtime.safety import PLANNER_SILENT_NS
+from wmrobot.runtime.guard.safety import PLANNER_SILENT_NS
 
 TICK_NS = 20 * MS
 PROMISED_NS = PLANNER_SILENT_NS + TICK_NS
@@ -116,6 +117,22 @@ def test_terminated_guard_stops_the_motor_at_once(robot: Process) -> None:
         guard.popen.terminate()
         assert stopped_after(robot, struck) <= ALLOWANCE_NS
         assert guard.popen.wait(timeout=5) == 0
+
+
+def test_a_file_of_limits_is_kept_to_and_transitions_are_logged(
+    robot: Process, tmp_path: Path
+) -> None:
+    limits, log = tmp_path / "limits.json", tmp_path / "guard.jsonl"
+    limits.write_text('{"action": {"motor": [-0.2, 0.2]}}')
+    words = (*guard_words(robot), f"limits={limits}", f"log={log}")
+    with running(*words) as guard, running(*planner_words(guard)):
+        wait_until_it_moves(robot)
+    applied = {round(line[2], 6) for line in robot.lines if line[1] == "apply"}
+    assert applied == {0.2}  # of the 0.5 that the planner commands
+    transitions = [json.loads(line) for line in log.read_text().splitlines()]
+    active = next(each for each in transitions if each["to"] == "active")
+    assert (active["from"], active["reason"]) == ("ready", "plans come")
+    assert 0 < active["time_ns"] < time.monotonic_ns()
 
 
 def test_hostile_packets_do_not_come_through(robot: Process, is_soak: bool) -> None:

@@ -10,8 +10,8 @@ from tests.doubles import random_batch, tiny_model
 from tests.runs import CART, assert_same, end_of, opened, play, tiny
 from tests.test_replay import World
 from wmrobot.app.controllers import make_controller
-from wmrobot.app.replanning import Replanner
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.training.replanning import Replanner
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.random import make_generator
 from wmrobot.data.plans import PlannedAction
@@ -155,6 +155,21 @@ def test_old_decisions_are_planned_again_as_the_planner_would(tmp_path: Path) ->
         assert again.plan is not None
         torch.testing.assert_close(again.plan.mean[0, :4], controller.plan.mean[:, 0])
         torch.testing.assert_close(again.plan.std[0, :4], controller.plan.std[:, 0])
+
+
+def test_a_decision_that_a_batch_has_twice_is_planned_once(tmp_path: Path) -> None:
+    assert play(imitating(eval_freq=0), tmp_path / "run")
+    with opened(imitating(eval_freq=0), tmp_path / "run") as trainer:
+        rows, columns = trainer.replay.draw(np.random.default_rng(0), 8)
+        rows[1], columns[1] = rows[0], columns[0]
+        batch = trainer.replay.gather(rows, columns)
+        planning = make_controller(trainer.model, trainer.card, make_generator(5, "replanner"))
+        Replanner(planning, trainer.replay, 4).replan(rows, columns, batch)
+        planning.generator = make_generator(5, "replanner")
+        plan = planning.plan_afresh({"state": batch.obs["state"][0, :4]})
+        again = trainer.replay.gather(rows, columns).plan
+        assert again is not None
+        torch.testing.assert_close(again.mean[0, :2], plan.mean[[0, 0], 0])
 
 
 def test_random_decisions_come_to_be_planned(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tests.doubles import TINY, random_batch, tiny_model
-from wmrobot.core.files import load_tree, save_tree
 from wmrobot.core.random import make_generator
+from wmrobot.core.trees import load_tree, save_tree
 from wmrobot.data.batch import Batch
 from wmrobot.learn.config import LearnerConfig
 from wmrobot.learn.learner import Learner
@@ -135,9 +135,10 @@ def test_gradients_are_clipped() -> None:
     free, clipped = make_learner(), make_learner(cfg=LearnerConfig(lr=1e-3, grad_clip_norm=1e-9))
     norm = free.update(batch)["grad_norm"]
     assert clipped.update(batch)["grad_norm"].equal(norm)  # told before clipping
-    state = clipped.optimizer.state_dict()["state"]
-    first = sum(float(entry["exp_avg"].square().sum()) for entry in state.values())
-    assert first**0.5 == pytest.approx(0.1 * 1e-9, rel=1e-3)  # Adam's mean after one step
+    for optimizer in (clipped.optimizer, clipped.prior_optimizer):
+        state = optimizer.state_dict()["state"]
+        first = sum(float(entry["exp_avg"].square().sum()) for entry in state.values())
+        assert first**0.5 == pytest.approx(0.1 * 1e-9, rel=1e-3)  # Adam's mean after one step
 
 
 def test_heads_and_dropout_are_drawn_anew() -> None:

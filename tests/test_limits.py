@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.realtime import DESCRIPTION, DT, MS
-from wmrobot.runtime.clocks import Crossing
 from wmrobot.runtime.errors import RobotError
 from wmrobot.runtime.limits import Limiter, Limits, read_limits
+from wmrobot.runtime.wire.clocks import Crossing
 
 
 def limited(limits: Limits, actions: Sequence[float], step: int = DT) -> list[float]:
@@ -42,6 +42,15 @@ def test_effort_is_a_mean_square_over_its_window() -> None:
     free = np.log(1 / (1 - 0.25))  # [s] until 1 - exp(-t) reaches 0.25
     assert (found[: int(free / 0.02)] == 1.0).all()
     np.testing.assert_allclose(found[-100:], 0.5, atol=1e-3)
+
+
+def test_what_has_heated_a_motor_is_not_forgotten_at_a_reset() -> None:
+    limiter = Limiter(Limits(effort={"motor": 0.5}), DESCRIPTION)
+    full = np.ones(1, np.float32)
+    for k in range(400):
+        limiter.limit(full, (k + 1) * DT)
+    limiter.reset()
+    np.testing.assert_allclose(limiter.limit(full, 401 * DT), 0.5, atol=1e-3)
 
 
 def test_an_action_for_the_same_time_replaces_the_last_one() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.runs import play, tiny
-from wmrobot.app.logs import WANDB_FILE, Logs
+from wmrobot.app.training.logs import WANDB_FILE, Logs
 from wmrobot.core.config import to_plain
 from wmrobot.core.errors import CheckpointError, MissingExtraError
 from wmrobot.core.files import read_json
@@ -88,7 +88,7 @@ def test_package_that_is_not_there_is_named(
     with pytest.raises(MissingExtraError) as caught:
         Logs(tmp_path, "arms")
     assert str(caught.value) == (
-        'wandb is not installed; install it with: pip install "wmrobot[wandb]"'
+        'wandb is not installed; install it with: pip install ".[wandb]" in its checkout'
     )
 
 

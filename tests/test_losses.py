@@ -188,6 +188,18 @@ def test_targets_carry_no_gradient() -> None:
     assert all(p.grad is not None and p.grad.any() for p in trained)
 
 
+def test_consistency_pulls_the_rollout_alone() -> None:
+    """What is predicted moves towards what was seen, not the other way: latents would collapse."""
+    model, learner, batch, noise = setup()
+    seen = batch.obs["state"].clone().requires_grad_()
+    batch = batch._replace(obs={"state": seen})
+    losses = model_losses(model, learner.target_values, batch, noise, CFG)
+    losses.consistency.backward()  # type: ignore[no-untyped-call]
+    assert seen.grad is not None
+    assert seen.grad[0].any()
+    assert not seen.grad[1:].any()
+
+
 def test_prior_loss_by_hand() -> None:
     log_prob = torch.tensor([[-1.0, 2.0], [0.5, 0.25]])
     value = torch.tensor([[4.0, 8.0], [2.0, 6.0]])

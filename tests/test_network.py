@@ -5,24 +5,24 @@ from collections import Counter
 
 import pytest
 
-from tests.realtime import DT, command
+from tests.realtime import DT, MS, command
 from wmrobot.runtime.errors import RobotError
-from wmrobot.runtime.impairment import ImpairedPort, Impairment
 from wmrobot.runtime.lateness import Lateness, measure_empty_loop
-from wmrobot.runtime.port import Port, is_loopback, wait
+from wmrobot.runtime.motor_timeline import FURTHEST_NS, Timeline
 from wmrobot.runtime.robot import Rung
-from wmrobot.runtime.timeline import FURTHEST_NS, Timeline
+from wmrobot.runtime.wire.impairment import ImpairedPort, Impairment
+from wmrobot.runtime.wire.port import Port, is_loopback, wait
 
 
 def test_timeline_replaces_what_was_to_come_from_a_plans_time_on() -> None:
     line = Timeline(DT)
     assert line.add(command(0.1, 0.2, 0.3, when_ns=10 * DT), 9 * DT) is None
     assert line.add(command(0.9, when_ns=11 * DT, sequence=2), 9 * DT) is None
-    seen = []
+    seen, entry = [], None
     for tick in range(10, 14):
-        line.advance(tick * DT)
-        assert line.current is not None
-        seen.append((round(float(line.current.action[0]), 6), line.rung_at(tick * DT)))
+        entry = line.advance(tick * DT) or entry
+        assert entry is not None
+        seen.append((round(float(entry.action[0]), 6), line.rung_at(tick * DT)))
     assert seen == [(0.1, Rung.FRESH), (0.9, Rung.FRESH), (0.9, Rung.HOLD), (0.9, Rung.HOLD)]
     assert line.add(command(0.1, when_ns=99 * DT + FURTHEST_NS), 14 * DT) == "early"
 
@@ -83,13 +83,14 @@ def through(impairment: Impairment, count: int = 200) -> list[tuple[int, float]]
         for k in range(count):
             left[k] = time.monotonic()
             sender.send(b"%d" % k, port.address)
-        arrived = []
-        end = time.monotonic() + 0.12
-        while (now := time.monotonic()) < end:
+        arrived: list[tuple[int, float]] = []
+        end, before = time.monotonic() + 5.0, -1
+        while time.monotonic() < end and (len(arrived) > before or port.next_ns() is not None):
+            before = len(arrived)
+            wait([port], time.monotonic_ns() + 20 * MS)
             while (received := port.receive()) is not None:
                 number = int(bytes(received[0]))
                 arrived.append((number, time.monotonic() - left[number]))
-            wait([port], int((now + 0.005) * 1e9))
         return arrived
     finally:
         sender.close()
@@ -102,12 +103,35 @@ def test_a_network_loses_and_doubles_at_the_rates_that_were_asked_for() -> None:
     assert 0.2 <= sum(count == 2 for count in counts.values()) / len(counts) <= 0.6
 
 
-def test_a_network_delays_and_reorders() -> None:
-    arrived = through(Impairment(action_delay_ms=30.0, jitter_ms=5.0, reorder=0.2))
+@pytest.mark.parametrize("changes", [{"jitter_ms": 20.0}, {"reorder": 0.2}])
+def test_a_network_delays_and_reorders(changes: dict[str, float]) -> None:
+    arrived = through(Impairment(action_delay_ms=30.0, **changes))
     assert len(arrived) == 200
     assert all(on_the_way >= 0.03 for _, on_the_way in arrived)
     order = [number for number, _ in arrived]
     assert order != sorted(order)
+
+
+def test_what_a_robot_tells_has_a_delay_of_its_own() -> None:
+    port, other = ImpairedPort(Impairment(obs_delay_ms=200.0), seed=1), Port()
+    other.send(b"command", port.address)
+    wait([port], time.monotonic_ns() + 1_000 * MS)
+    assert port.receive() is not None  # at once
+    left = time.monotonic_ns()
+    port.send(b"reading", other.address)
+    while other.receive() is None:
+        assert time.monotonic_ns() - left < 5_000 * MS
+        port.receive()  # whoever listens sends what is due
+        wait([port, other], time.monotonic_ns() + 20 * MS)
+    assert time.monotonic_ns() - left >= 200 * MS
+    port.close()
+    other.close()
+
+
+def test_in_a_stall_nothing_arrives() -> None:
+    arrived = through(Impairment(stall_every_s=1e-6, stall_ms=60.0))
+    assert [number for number, _ in arrived] == list(range(200))
+    assert all(on_the_way >= 0.06 for _, on_the_way in arrived)
 
 
 def test_an_unimpaired_network_keeps_order() -> None:

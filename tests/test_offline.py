@@ -46,7 +46,7 @@ def test_every_finished_episode_is_written_as_it_was_lived(recorded: Path) -> No
         stored = trainer.replay.rows_since(np.zeros(2, dtype=np.int64))
     begins, ends = stored["begin"], stored["end"]
     rings = np.repeat([0, 1], ends - begins)
-    for index, episode in enumerate(read_episodes(recorded / "episodes", CART)):
+    for index, (_, episode) in enumerate(read_episodes(recorded / "episodes", CART)):
         start = 6 * (index // 2)  # 5 decisions take 6 rows
         rows = np.flatnonzero(rings == index % 2)[start : start + 6]
         np.testing.assert_array_equal(episode.obs["state"], stored["obs"]["state"][rows])
@@ -158,12 +158,12 @@ def test_episodes_of_another_task_or_shape_or_none(recorded: Path, tmp_path: Pat
     )
     write_episode(tmp_path / "wrong" / "a.safetensors", episode, CART)
     assert refusal(data=str(tmp_path / "wrong")) == (
-        "episode.obs.state: expected shape (T + 1, 3), got (3, 4)"
+        f"{tmp_path}/wrong/a.safetensors: episode.obs.state: expected shape (T + 1, 3), got (3, 4)"
     )
     wide = replace(episode, action=np.zeros((2, 2), dtype=np.float32))
     write_episode(tmp_path / "wide" / "a.safetensors", wide, CART)
     assert refusal(data=str(tmp_path / "wide")) == (
-        "episode.action: expected shape (T, 1), got (2, 2)"
+        f"{tmp_path}/wide/a.safetensors: episode.action: expected shape (T, 1), got (2, 2)"
     )
     spoiled = tmp_path / "spoiled" / "a.safetensors"
     spoiled.parent.mkdir()

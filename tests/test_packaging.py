@@ -104,7 +104,7 @@ def test_base_installation_names_the_missing_extra(venv: Path, empty: Path) -> N
     train = call(venv / "bin/wmrobot", "train", "cartpole-swingup", cwd=empty)
     assert train.returncode == 2
     assert train.stderr.startswith("error: this needs wmrobot[train] (")
-    assert train.stderr.endswith('is not installed): pip install "wmrobot[train]"\n')
+    assert train.stderr.endswith('is not installed): pip install ".[train]" in its checkout\n')
     assert train.stderr.count("\n") == 1
 
 

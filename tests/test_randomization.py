@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from wmrobot.core.errors import ObservationError, TaskError
-from wmrobot.core.files import load_tree, save_tree
 from wmrobot.core.spec import FloatArray, Obs, TaskSpec
+from wmrobot.core.trees import load_tree, save_tree
 from wmrobot.envs.randomization import RandomizedEnv, randomize
 from wmrobot.envs.registry import make_env, task_info
 from wmrobot.envs.task import ParameterRange, Randomization

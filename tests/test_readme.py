@@ -16,7 +16,7 @@ from tests.tiny import WORDS, write_controller
 from wmrobot.app import controllers
 from wmrobot.app.cli import VERBS, main
 from wmrobot.app.config import load
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.envs.registry import make_env
 from wmrobot.model.world_model import WorldModel
 

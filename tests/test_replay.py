@@ -155,6 +155,21 @@ def test_chunks_restore_the_same_samples() -> None:
     check_same_samples(again, replay)
 
 
+def test_what_is_saved_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmrobot.data.replay._CHUNK_BYTES", 1)  # so that the least rows are taken
+    lengths = [7, 12, 3]
+    for decisions in (5, 25, 300):  # in one piece, in several, and where rings went round
+        replay = filled(lengths, decisions, capacity=90)
+        chunks = list(replay.chunks_since(replay.heads * 0))
+        new = (chunk["end"] - chunk["begin"] for chunk in chunks)
+        assert max(int(rows.max()) for rows in new) <= 4 * HORIZON + HORIZON
+        assert (chunks[-1]["end"] == replay.heads).all()
+        again = make(3, 90)
+        again.load(chunks)
+        check_same_samples(again, replay)
+        assert list(replay.chunks_since(replay.heads)) == []
+
+
 def check_same_samples(again: Replay, replay: Replay) -> None:
     assert again.num_samples == replay.num_samples
     first = replay.sample(np.random.default_rng(1), 300)

@@ -1,148 +1,112 @@
-"""The page and the plots: complete, self-contained, and safe with any text."""
+"""The report of a run: one page, complete, with figures that agree with the run's own."""
 
 import base64
 import re
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
 
-from wmrobot.app.plots import Curve, curve_png, curve_svg
-from wmrobot.app.report import (
-    Commands,
-    Figures,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    Video,
-    write_report,
-)
-from wmrobot.core.errors import DataError
-
-EVIL = """<script>alert("x")</script> & 'quoted'"""
+from tests.runs import CART, REACH, play, tiny
+from tests.test_html_page import Page
+from tests.tiny import make_card
+from wmrobot.app.cli import main
+from wmrobot.app.controllers import find_controller, make_model
+from wmrobot.app.reporting import diagnosis_page
+from wmrobot.app.reporting.diagnosis import diagnose, encode_episode, watch
+from wmrobot.app.train import RUN_FILE
+from wmrobot.core.config import to_plain
+from wmrobot.core.files import write_json
 
 
-class Page(HTMLParser):
-    """Every tag with its attributes, and every text, of a page whose tags must nest."""
+@pytest.mark.slow
+def test_a_run_is_told_in_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, cfg = tmp_path / "first", tiny()
+    assert play(cfg, run)
+    made = {"machine": "abacus", "commit": None}
+    write_json(run / RUN_FILE, {"schema": 1, "settings": to_plain(cfg), "made": made})
+    words = [f"run={run}", "episodes=2", "horizon=3", "threads=1"]
+    assert main(["report", *words]) == 0
+    assert capsys.readouterr().out == f"look at it: {run / 'report.html'}\n"
+    text = (run / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert not re.search(r"https?:|url\(|@import|<script", text)
+    film = run / f"film-{find_controller(task=None, run=str(run)).name}.mp4"
+    assert film.read_bytes()[4:8] == b"ftyp"
+    assert base64.b64encode(film.read_bytes()).decode() in text
+    titles = page.texts
+    for title in (
+        "In short", "How it learned", "Film", "What planning is worth", "How far it sees ahead",
+        "Values against returns", "The search", "The latent", "Replay", "Where it was trained",
+    ):  # fmt: skip
+        assert title in titles
+    assert "rail" in titles  # the cart's only joint is probed
+    assert "candidates that were not finite, of the last iteration" in titles
 
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        assert not self._open
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img"):
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if data.strip():
-            self.texts.append(data)
-
-
-def write_page(folder: Path, text: str = "plain") -> str:
-    film = folder / "film.mp4"
-    film.write_bytes(b"film bytes")
-    write_report(
-        folder / "index.html",
-        title=text,
-        intro=text,
-        sections=[
-            Section(
-                title=text,
-                blocks=[
-                    Paragraph(text=text),
-                    Figures(items=[(text, text)]),
-                    Table(
-                        header=["agent", text], rows=[["planner", text]], caption=text, highlight=0
-                    ),
-                    Picture(data=b"\x89PNG picture bytes", caption=text),
-                    Video(data=film, caption=text),
-                    Commands(items=[(text, text)]),
-                ],
-            )
-        ],
+def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", f"run={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}: expected a run to report on, found no {RUN_FILE}\n"
     )
-    return (folder / "index.html").read_text(encoding="utf-8")
+    (tmp_path / RUN_FILE).touch()
+    assert main(["report", f"run={tmp_path}", "film=lost.mp4"]) == 2
+    assert capsys.readouterr().err == (
+        "error: film: expected an MP4, found no such file: lost.mp4\n"
+    )
+    assert main(["report", f"run={tmp_path}", "horizon=0"]) == 2
+    assert capsys.readouterr().err == "error: horizon: expected at least 1, got 0\n"
 
 
-def test_a_page_asks_the_network_for_nothing(tmp_path: Path) -> None:
-    page = write_page(tmp_path)
-    assert not re.search(r"https?:|url\(|@import|<script|<iframe", page)
-    links = [v for _, a in Page(page).tags for k, v in a.items() if k in ("src", "href")]
-    assert len(links) == 3
-    assert all(link and link.startswith("data:") for link in links)
+def test_watching_changes_nothing() -> None:
+    """A watched planner drives as one in an evaluation does."""
+    card = make_card(CART)
+    torch.manual_seed(0)
+    model = make_model(card, torch.device("cpu")).eval()
+    watched = watch(model, card, "zero", episodes=2, seed=3)
+    again = watch(model, card, "zero", episodes=2, seed=3)
+    returns = [[e.reward for e in each.rollout.episodes] for each in (watched, again)]
+    assert returns[0] == returns[1]
+    assert watched.joints == ("rail",)
+    for row, episode in enumerate(watched.rollout.recorded):
+        told = [positions[row, 0] for positions in watched.positions[: len(episode.action)]]
+        seen = episode.obs["state"][:-1]
+        column = np.abs(seen - np.array(told)[:, None]).max(axis=0).argmin()
+        np.testing.assert_allclose(seen[:, column], told, atol=1e-5)  # the observation has qpos
+    z = encode_episode(model, card, watched.rollout.recorded[0])
+    assert z.shape == (6, card.model.latent_dim)
 
 
-def test_pictures_and_films_are_inside(tmp_path: Path) -> None:
-    sources = {tag: a["src"] for tag, a in Page(write_page(tmp_path)).tags if "src" in a}
-    for tag, kind, content in (
-        ("img", "image/png", b"\x89PNG picture bytes"),
-        ("video", "video/mp4", b"film bytes"),
-    ):
-        head, data = (sources[tag] or "").split(",")
-        assert head == f"data:{kind};base64"
-        assert base64.b64decode(data) == content
+def test_a_task_without_joints_has_no_probe() -> None:
+    card = make_card(REACH)
+    torch.manual_seed(0)
+    found = diagnose(
+        make_model(card, torch.device("cpu")).eval(), card, episodes=2, horizon=2, seed=0
+    )
+    assert found.probe == {}
+    assert found.open_loop.latent.shape == (2,)
+    assert set(found.agents) == {"trained", "prior", "shuffled", "zero"}
 
 
-def test_text_stays_text(tmp_path: Path) -> None:
-    page = Page(write_page(tmp_path, EVIL))
-    assert "script" not in [tag for tag, _ in page.tags]
-    assert page.texts.count(EVIL) == 14
-    assert dict(page.tags)["img"]["alt"] == EVIL
+def test_values_below_zero_are_drawn_and_losses_of_nothing_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[tuple[list[str], bool]] = []
 
+    def note(curves: Any, *, y_label: str, log: bool) -> bytes:
+        drawn.append(([curve.label for curve in curves], log))
+        return b""
 
-def test_a_table_has_its_cells_in_order(tmp_path: Path) -> None:
-    page = write_page(tmp_path)
-    assert "<tr class=best><td>planner</td><td>plain</td></tr>" in page
-    assert '<th scope="col">agent</th><th scope="col">plain</th>' in page
-
-
-def test_a_page_suits_light_and_dark(tmp_path: Path) -> None:
-    page = write_page(tmp_path)
-    assert 'name="color-scheme" content="light dark"' in page
-    assert "prefers-color-scheme: dark" in page
-
-
-def make_curves() -> list[Curve]:
-    decisions = np.array([0.0, 1000.0, 2000.0])
-    returns = np.array([[0.0, 50.0, 100.0], [0.0, 70.0, np.nan]])
-    return [
-        Curve(label="nano", decisions=decisions, returns=returns),
-        Curve(label="published", decisions=decisions, returns=returns[:1], reference=True),
-    ]
-
-
-def test_a_curve_is_a_png_of_the_stated_size(tmp_path: Path) -> None:
-    path = tmp_path / "curve.png"
-    path.write_bytes(curve_png(make_curves(), title="cartpole-swingup"))
-    with Image.open(path) as picture:
-        assert picture.size == (1120, 640)
-
-
-def test_a_curve_as_svg_names_its_lines_and_repeats_itself() -> None:
-    svg = curve_svg(make_curves(), title="cartpole-swingup")
-    assert svg == curve_svg(make_curves(), title="cartpole-swingup")
-    assert svg.startswith("<svg")
-    for text in ("cartpole-swingup", "nano (mean of 2 seeds)", "published", "2,000"):
-        assert f">{text}</text>" in svg
-
-
-def test_a_point_that_no_seed_has_is_left_out() -> None:
-    curve = Curve(label="x", decisions=np.arange(3.0), returns=np.full((2, 3), np.nan))
-    assert curve_png([curve])[:4] == b"\x89PNG"
-
-
-def test_a_curve_of_wrong_shape_is_refused() -> None:
-    with pytest.raises(DataError) as raised:
-        Curve(label="nano", decisions=np.arange(3.0), returns=np.zeros((2, 4)))
-    assert str(raised.value) == ("curve 'nano': expected returns of shape (S, 3), got (2, 4)")
+    monkeypatch.setattr(diagnosis_page, "curve_png", note)
+    rows = {
+        "decisions": np.array([1.0, 2.0]),
+        "reward_loss": np.array([np.nan, 0.5]),
+        "termination_loss": np.zeros(2),
+        "value_mean": np.array([-3.0, -2.0]),
+        "value_scale": np.full(2, np.nan),
+    }
+    captions = [caption for caption, _ in diagnosis_page.loss_pictures(rows)]
+    assert captions == ["losses, unweighted", "values of the prior"]
+    assert drawn == [(["reward_loss"], True), (["value_mean"], False)]

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wmrobot.app.results import COLUMNS, read_result, write_results
-from wmrobot.app.stopwatch import COLUMNS as TIMES
+from wmrobot.app.sweeping.results import COLUMNS, write_results
+from wmrobot.app.training.result import read_result
+from wmrobot.app.training.stopwatch import COLUMNS as TIMES
 from wmrobot.core.errors import DataError
 
 
@@ -45,6 +46,12 @@ def test_a_row_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.steps, [20])
 
 
+def test_of_a_step_that_is_told_twice_the_last_counts(tmp_path: Path) -> None:
+    result = read_result(write_run(tmp_path / "run", rows="20,1.5\n20,2.5\n40,2\n"))
+    np.testing.assert_array_equal(result.steps, [20, 40])
+    np.testing.assert_array_equal(result.rewards, [2.5, 2.0])
+
+
 def test_a_spoiled_table_is_told(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", rows="20,much\n")
     with pytest.raises(DataError, match="expected a step and a return in every row"):
@@ -76,7 +83,7 @@ def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         write_results(path, [])
     assert str(caught.value) == (
-        f"{path}: expected the columns {','.join(COLUMNS)}, got step,reward; choose another out=, "
-        "or move the file away"
+        f"{path}, line 1: expected the columns {','.join(COLUMNS)}, got 'step,reward'; choose "
+        "another out=, or move the file away"
     )
     assert path.read_text() == "step,reward\n1,2\n"

@@ -1,14 +1,16 @@
 """A run that was broken off, however and wherever, comes to the end it would have come to."""
 
+import json
 import logging
 import os
+import pty
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,10 +36,13 @@ from tests.runs import (
     words,
 )
 from wmrobot.app.controllers import checkpoint_folders
-from wmrobot.app.evaluation import evaluate
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.rollout import evaluate
+from wmrobot.app.tables import read_rows
 from wmrobot.app.train import train
-from wmrobot.app.trainer import Trainer
+from wmrobot.app.training.glance import glance
+from wmrobot.app.training.run_file import read_settings
+from wmrobot.app.training.settings import TrainConfig
+from wmrobot.app.training.trainer import Trainer
 
 ENVIRONMENT = {
     **os.environ,
@@ -62,9 +67,9 @@ def test_stopped_and_died_run_ends_as_the_whole_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize(
-    "task", [CART, "cartpole-swingup", "qube2-swingup", "qube2-swingup-robust"]
+    ("task", "num_envs"),
+    [(CART, 1), *((name, 3) for name in (CART, "cartpole-swingup", "qube2-swingup-robust"))],
 )
 def test_broken_run_ends_as_the_whole_one(task: str, num_envs: int, tmp_path: Path) -> None:
     cfg, run = tiny(task, num_envs=num_envs, eval_freq=0), tmp_path / "broken"
@@ -122,10 +127,15 @@ def test_stop_amid_pretraining_and_amid_evaluation(
     assert owed == [(15, 12.0), (15, 11.0)]
     with opened(cfg, run) as trainer, monkeypatch.context() as patch:
         stopped = calls(evaluate, 1, partial(ask_to_stop, trainer))
-        patch.setattr("wmrobot.app.trainer.evaluate", stopped)
+        patch.setattr("wmrobot.app.training.trainer.evaluate", stopped)
         assert not trainer.loop(silent)
         assert (trainer.counters.decisions, trainer.counters.settled) == (20, 19)
     assert (run / "eval.csv").read_text() == "step,episode_reward\n"
+    with opened(cfg, run) as trainer, monkeypatch.context() as patch:
+        stopped = calls(glance, 1, partial(ask_to_stop, trainer))
+        patch.setattr("wmrobot.app.training.trainer.glance", stopped)
+        assert not trainer.loop(silent)  # its row is written: the decision is done with
+        assert (trainer.counters.decisions, trainer.counters.settled) == (20, 20)
     assert play(cfg, run)
     assert_same(end_of(cfg, run), expected)
 
@@ -276,6 +286,39 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.01)
 
 
+def test_a_run_is_made_longer(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    learner = {"batch_size": 8, "prior_from": "plan", "replan_size": 4}
+    cfg = replace(tiny(steps=20, eval_freq=0, learner=learner), run=str(run))
+    assert train(cfg) == (True, run)
+    before = (run / "eval.csv").read_text()
+    assert train(TrainConfig(resume=str(run), extend_to=50)) == (True, run)
+    assert read_settings(run).steps == 50
+    assert json.loads((run / "summary.json").read_text())["decisions"] == 50
+    assert (run / "eval.csv").read_text().startswith(before)
+    assert [row["step"] for row in read_rows(run / "eval.csv")] == ["40", "100"]
+
+    as_it_ended = end_of(replace(cfg, steps=50), run)
+    assert train(TrainConfig(resume=str(run))) == (True, run)  # it has ended again
+    assert_same(end_of(replace(cfg, steps=50), run), as_it_ended)
+
+
+def test_a_longer_run_that_is_broken_off_ends_as_the_whole_one(tmp_path: Path) -> None:
+    ends = []
+    for name in ("whole", "broken"):
+        run = tmp_path / name
+        cfg = replace(tiny(steps=20, eval_freq=0), run=str(run))
+        assert train(cfg) == (True, run)
+        longer = TrainConfig(resume=str(run), extend_to=50)
+        if name == "broken":
+            with monkeypatched_death(), pytest.raises(Death):
+                train(longer)  # before it saved anything: the last checkpoint is the shorter run's
+            longer = replace(longer, extend_to=None)
+        assert train(longer) == (True, run)
+        ends.append(end_of(replace(cfg, steps=50), run))
+    assert_same(*ends)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_saves_and_leaves(number: signal.Signals, tmp_path: Path) -> None:
@@ -307,6 +350,25 @@ def test_signal_to_the_whole_group_spares_the_environments(tmp_path: Path) -> No
     os.killpg(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
+    assert len(checkpoint_folders(run)) == 1
+
+
+@pytest.mark.slow
+def test_a_terminal_that_goes_loses_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings: dict[str, Any] = {"steps": 100_000, "save_freq": 0, "eval_freq": 0, "workers": 2}
+    command = [sys.executable, "-m", "wmrobot", "train", *words(num_envs=2, **settings)]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(command[0], [*command, f"run={run}"], ENVIRONMENT)
+    os.set_blocking(terminal, False)
+    while not (run / "train.csv").exists() or len(rows(run)) < 4:
+        with suppress(BlockingIOError):
+            os.read(terminal, 4096)
+        time.sleep(0.01)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) != 0
     assert len(checkpoint_folders(run)) == 1
 
 

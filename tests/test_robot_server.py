@@ -6,10 +6,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.realtime import DT, MS, FakeClock, FakePort, PretendPlanner, PretendRobot, command
+from tests.realtime import (
+    DESCRIPTION,
+    DT,
+    MS,
+    FakeClock,
+    FakePort,
+    PretendPlanner,
+    PretendRobot,
+    command,
+)
 from wmrobot.runtime.errors import RobotError
-from wmrobot.runtime.greeting import ALIVE_NS
-from wmrobot.runtime.messages import (
+from wmrobot.runtime.robot import Outcome, Phase, Reading, Robot, Rung
+from wmrobot.runtime.server import Server, describe
+from wmrobot.runtime.wire.datagrams import encode
+from wmrobot.runtime.wire.greeting import ALIVE_NS, greet
+from wmrobot.runtime.wire.messages import (
     Bye,
     Clear,
     EmergencyStop,
@@ -19,10 +31,9 @@ from wmrobot.runtime.messages import (
     Reset,
     Status,
     Stop,
+    Welcome,
 )
-from wmrobot.runtime.port import Port
-from wmrobot.runtime.robot import Outcome, Phase, Reading, Robot, Rung
-from wmrobot.runtime.server import Server, describe
+from wmrobot.runtime.wire.port import Port
 
 
 class Rig:
@@ -266,6 +277,17 @@ def test_a_running_session_is_not_taken_over_and_a_silent_one_is() -> None:
     assert rig.server.motors.phase is Phase.IDLE
     rig.say(Stop())  # the first one is a stranger now
     assert rig.server.reception.dropped["stranger"] == 1
+
+
+def test_a_welcome_from_another_address_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmrobot.runtime.wire.greeting.draw_session", lambda: 7)
+    asking, robot, stranger = Port(), Port(), Port()
+    for number, sender in ((1, stranger), (2, robot)):
+        welcome = Welcome(session=number, description=DESCRIPTION)
+        sender.send(encode(welcome, session=7, sequence=1), asking.address)
+    assert greet(asking, robot.address, [Reading]).session.number == 2
+    for each in (asking, robot, stranger):
+        each.close()
 
 
 def test_a_greeting_that_is_repeated_gets_the_same_session() -> None:

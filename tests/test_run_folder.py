@@ -10,9 +10,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.runs import CART, end_of, opened, play, tiny
 from wmrobot.app import run_folder
-from wmrobot.app.logs import EVAL_COLUMNS, TRAIN_COLUMNS
 from wmrobot.app.rollout import EpisodeResult, Rollout
-from wmrobot.app.run_folder import Table, commit, lock_run, provenance
+from wmrobot.app.run_folder import commit, lock_run, provenance
+from wmrobot.app.tables import Table
+from wmrobot.app.training.logs import EVAL_COLUMNS, TRAIN_COLUMNS
 from wmrobot.core.errors import CheckpointError
 
 HOLDER = """
@@ -147,6 +148,8 @@ def test_rates_of_a_rollout() -> None:
         ]
     )
     assert (rollout.mean_reward, rollout.success_rate, rollout.termination_rate) == (1, 0.5, 0.25)
+    untold = Rollout(episodes=[EpisodeResult(reward=1, length=2, terminated=False, success=None)])
+    assert untold.success_rate is None
 
 
 def test_provenance_names_versions_and_commit(

@@ -26,12 +26,12 @@ from wmrobot.plan.config import IcemConfig
 from wmrobot.plan.noise import colour as colour_in_training
 from wmrobot.plan.planner import make_rules
 from wmrobot.runtime import Planner, StateBuilder
-from wmrobot.runtime.description import Description, SensorTerm
-from wmrobot.runtime.document import read_description
+from wmrobot.runtime.bundle.description import Description, SensorTerm
+from wmrobot.runtime.bundle.document import read_description
 from wmrobot.runtime.errors import ObservationError
-from wmrobot.runtime.golden import Tick
-from wmrobot.runtime.noise import colour, draw_noise, make_generator
-from wmrobot.runtime.observations import check_obs
+from wmrobot.runtime.planning.golden import Tick
+from wmrobot.runtime.planning.noise import colour, draw_noise, make_generator
+from wmrobot.runtime.planning.observations import check_obs
 
 
 def describe_cart(**changes: Any) -> Description:

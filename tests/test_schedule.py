@@ -3,7 +3,8 @@
 import pytest
 
 from tests.runs import tiny
-from wmrobot.app.schedule import is_due, updates_due
+from wmrobot.app.training.progress import Counters
+from wmrobot.app.training.schedule import doing, is_due, updates_due
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,19 @@ def test_updates_follow_the_random_decisions(
 ) -> None:
     cfg = tiny(seed_steps=10, updates_per_decision=0.5, pretrain_updates=pretrain)
     assert updates_due(cfg, before, after) == expected
+
+
+@pytest.mark.parametrize(
+    ("decisions", "settled", "updates", "owed", "words"),
+    [
+        (300, 299, 0, 0.0, "random decisions 300/2,000"),
+        (2_000, 1_999, 1_200, 18_800.0, "pretraining 1,200/20,000"),
+        (2_000, 2_000, 20_000, 0.5, "driving and learning 2,000/5,000"),
+        (2_001, 2_000, 20_000, 1.0, "driving and learning 2,001/5,000"),
+    ],
+)
+def test_what_a_run_is_at_is_told(
+    decisions: int, settled: int, updates: int, owed: float, words: str
+) -> None:
+    at = Counters(decisions=decisions, settled=settled, updates=updates, owed=owed)
+    assert doing(tiny(steps=5_000, seed_steps=2_000), at) == words

@@ -324,6 +324,18 @@ def test_icem_never_loses_its_best_between_rounds() -> None:
     assert best[-1] > best[0]
 
 
+def test_a_proposal_that_icem_keeps_is_not_counted_twice() -> None:
+    class Good(PointMass):
+        def propose(self, z: Tensor, eps: Tensor) -> Tensor:
+            return -z + 0.05 * eps
+
+    cfg = IcemConfig(**SMALL)
+    plan = run(Good(), cfg, torch.tensor([[0.6, -0.4], [0.1, 0.9]]))
+    for elites in plan.elites:
+        assert len(elites.flatten(1).unique(dim=0)) == cfg.num_elites
+    assert plan.num_invalid.tolist() == [0, 0]
+
+
 def test_prior_proposals_compete() -> None:
     class Knows(PointMass):
         def propose(self, z: Tensor, eps: Tensor) -> Tensor:

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from wmrobot.app.controllers import find_controller, read_controller, shipped_controllers
-from wmrobot.app.evaluate import check_card
-from wmrobot.app.evaluation import evaluate
+from wmrobot.app.controllers import (
+    check_card,
+    find_controller,
+    read_controller,
+    shipped_controllers,
+)
+from wmrobot.app.rollout import evaluate
 
 SHIPPED = shipped_controllers()
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -50,6 +54,7 @@ def test_each_is_whole_and_of_its_task(task: str) -> None:
 @each_task
 def test_each_earns_what_its_card_says(task: str) -> None:
     model, card = read_controller(SHIPPED[task], torch.device("cpu"))
-    rollout = evaluate(model.eval(), card, episodes=4, seed=7)
+    episodes = 2 if card.task.episode_decisions >= 500 else 4
+    rollout = evaluate(model.eval(), card, episodes=episodes, seed=7)
     returns = [episode.reward for episode in rollout.episodes]
-    assert np.mean(returns) > 0.7 * promised(task)  # four starts only, one of which may be bad
+    assert np.mean(returns) > 0.7 * promised(task)  # a few starts only, one of which may be bad

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 from tests.realtime import MS, ROOT, FakePort, PretendPlanner, command, running
-from wmrobot.app.sim_body import Perturbation, SimRobot
-from wmrobot.app.sim_robot import main
+from wmrobot.app.driving.sim_body import Perturbation, SimRobot
+from wmrobot.app.driving.sim_robot import main
 from wmrobot.core.errors import ConfigError, TaskError
 from wmrobot.core.spec import FloatArray
 from wmrobot.envs.registry import make_env
 from wmrobot.envs.task import Randomization
-from wmrobot.runtime.bundle import Bundle
-from wmrobot.runtime.greeting import greet
-from wmrobot.runtime.lockstep import LockstepServer
-from wmrobot.runtime.messages import Bye, Reset, Status
-from wmrobot.runtime.port import Port, wait
+from wmrobot.runtime.bundle.folder import Bundle
+from wmrobot.runtime.driving.lockstep import LockstepServer
 from wmrobot.runtime.robot import Command, Phase, Reading
+from wmrobot.runtime.wire.greeting import greet
+from wmrobot.runtime.wire.messages import Bye, Reset, Status, Stop
+from wmrobot.runtime.wire.port import Port, wait
 
 SLOWER = ("walker-walk", "humanoid-run", "reacher-easy", "lqr-lqr-2-1")
 TASKS = [
@@ -119,6 +119,20 @@ def test_lock_step_tells_a_lost_reading_again() -> None:
         again = loop.act(np.ones(1, np.float32), first.sequence)
         assert (again.sequence, again.time_ns) == (second.sequence, second.time_ns)
         assert again.time_ns - first.time_ns == 20 * MS
+
+
+def test_lock_step_stops_when_it_is_told_to_and_waits_for_a_reset() -> None:
+    with closing(SimRobot("cartpole-swingup", seed=0)) as robot:
+        loop = Lockstep(robot)
+        running_one = loop.act(np.ones(1, np.float32), loop.reset(1).sequence)
+        loop.planner.say(Stop())
+        loop.server.step()
+        (stopped,) = loop.planner.heard()
+        assert (running_one.phase, stopped.phase) == (Phase.RUNNING, Phase.IDLE)
+        np.testing.assert_array_equal(stopped.command, [0.0])
+        again = loop.act(np.ones(1, np.float32), stopped.sequence)
+        assert again.sequence == stopped.sequence
+        assert loop.reset(2).phase is Phase.READY
 
 
 def test_an_episode_ends_and_is_reported() -> None:
@@ -334,7 +348,7 @@ def _with_actions(plan: Command, actions: FloatArray) -> Command:
 )  # fmt: skip
 def test_a_process_keeps_wall_clock_time(words: list[str]) -> None:
     begin = time.monotonic_ns()
-    with running("-m", "wmrobot.app.sim_robot", "port=0", "exit_idle_s=20", *words) as sim:
+    with running("-m", "wmrobot.app.driving.sim_robot", "port=0", "exit_idle_s=20", *words) as sim:
         heard = list(drive(sim.port, 0.02, 3.0))
         sim.popen.terminate()
         assert sim.popen.wait(timeout=10) == 0
@@ -354,7 +368,7 @@ def test_a_process_keeps_wall_clock_time(words: list[str]) -> None:
 
 @pytest.mark.slow
 def test_a_process_ends_when_whoever_started_it_is_gone() -> None:
-    words = ["-m", "wmrobot.app.sim_robot", "task=cartpole-swingup", "exit_with_stdin=true"]
+    words = ["-m", "wmrobot.app.driving.sim_robot", "task=cartpole-swingup", "exit_with_stdin=true"]
     sim = subprocess.Popen(
         [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     )

@@ -5,8 +5,14 @@ from pathlib import Path
 import pytest
 
 from tests.runs import play, tiny
-from wmrobot.app import stopwatch
-from wmrobot.app.stopwatch import COLUMNS, TIMING_FILE, Stopwatch, evaluation_times, read_rows
+from wmrobot.app.training import stopwatch
+from wmrobot.app.training.stopwatch import (
+    COLUMNS,
+    TIMING_FILE,
+    Stopwatch,
+    evaluation_times,
+    read_times,
+)
 from wmrobot.core.errors import DataError
 
 
@@ -35,7 +41,7 @@ def test_work_that_is_done_again_counts_once(tmp_path: Path, hands: Hands) -> No
     hands.now += 3
     second.mark(20, 40, "evaluation")
     assert evaluation_times(tmp_path) == {20: 5.0, 40: 13.0}
-    assert [row["event"] for row in read_rows(tmp_path / TIMING_FILE)] == [
+    assert [row["event"] for row in read_times(tmp_path)] == [
         "evaluation", "save", "evaluation",
     ]  # fmt: skip
 
@@ -50,8 +56,8 @@ def test_a_row_of_another_length_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         evaluation_times(tmp_path)
     assert str(caught.value) == (
-        f"{path}, line 2: expected decisions,step,event,wall_clock_s, got '10,20'; delete the "
-        "file, at the loss of the times in it"
+        f"{path}, line 2: expected the columns decisions,step,event,wall_clock_s, got '10,20'; "
+        "delete the file, at the loss of the times in it"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wmrobot.core.files import load_tree, save_tree
+from wmrobot.core.trees import load_tree, save_tree
 from wmrobot.envs.registry import make_env, task_names
 from wmrobot.envs.suite import suite_names
 from wmrobot.envs.task import TaskEnv
@@ -132,7 +132,7 @@ RESUMED = ("finger-turn-hard", "humanoid-run", "quadruped-escape", "qube2-swingu
 RESUME = """
 import sys, numpy as np
 from pathlib import Path
-from wmrobot.core.files import load_tree
+from wmrobot.core.trees import load_tree
 from wmrobot.envs.registry import make_env
 for name in sys.argv[2:]:
     env = make_env(name, seed=3)

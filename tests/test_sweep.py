@@ -17,10 +17,10 @@ from tests.runs import words as words_of
 from tests.test_anchors import write as write_anchors
 from wmrobot.app import sweep
 from wmrobot.app.cli import main
-from wmrobot.app.launcher import Launcher
 from wmrobot.app.run_folder import RUN_FILE, provenance
-from wmrobot.app.sweep_plan import Run, list_runs, read_plan
-from wmrobot.app.train import settle_places
+from wmrobot.app.sweeping.launcher import Launcher
+from wmrobot.app.sweeping.plan import Run, list_runs, read_plan
+from wmrobot.app.training.settings import settle_places
 from wmrobot.core.config import to_plain
 from wmrobot.core.files import write_json
 

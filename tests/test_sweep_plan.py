@@ -7,9 +7,9 @@ import pytest
 
 from tests.runs import CART, COUNTER
 from wmrobot.app.run_folder import RUN_FILE
-from wmrobot.app.settings import TrainConfig
-from wmrobot.app.sweep_plan import Plan, list_runs, read_plan
-from wmrobot.app.train import SUMMARY_FILE, settle_places
+from wmrobot.app.sweeping.plan import Plan, list_runs, read_plan
+from wmrobot.app.training.run_file import SUMMARY_FILE
+from wmrobot.app.training.settings import TrainConfig, settle_places
 from wmrobot.core.config import to_plain
 from wmrobot.core.errors import CheckpointError, ConfigError, WmrobotError
 

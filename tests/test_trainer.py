@@ -2,7 +2,9 @@
 
 import json
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,44 @@ from tests.runs import (
     tiny,
 )
 from wmrobot.app.controllers import checkpoint_folders
-from wmrobot.app.evaluation import evaluate
-from wmrobot.app.recorded import spread
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.rollout import evaluate
 from wmrobot.app.train import run as run_verb
 from wmrobot.app.train import train
+from wmrobot.app.training.audience import Audience
+from wmrobot.app.training.recorded import spread
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.core.errors import TrainingError
+from wmrobot.envs.vector import VectorEnv
 from wmrobot.model.encoder import PictureEncoder
+
+
+class Listener(Audience):
+    """One who remembers what a run was doing."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def beat(self, doing: str) -> None:
+        self.told.append(doing)
+
+    def during(self, doing: str) -> AbstractContextManager[None]:
+        self.told.append(doing)
+        return nullcontext()
+
+    def look(self, env: VectorEnv) -> None:
+        self.told.append("evaluating")
+
+
+def test_window_hears_of_every_update_of_the_pretraining(tmp_path: Path) -> None:
+    with opened(tiny(steps=16, seed_steps=15, pretrain_updates=7), tmp_path) as trainer:
+        trainer._audience = listener = Listener()
+        trainer.loop(silent)
+    told = [doing for doing, _ in groupby(listener.told)]
+    assert told[:3] == ["random decisions 1/15", "random decisions 2/15", "random decisions 3/15"]
+    begin = told.index("pretraining 0/7")
+    assert told[begin : begin + 7] == [f"pretraining {update}/7" for update in range(7)]
+    assert {"evaluating", "measuring the model"} < set(told)
+    assert told[-1] == "driving and learning 16/16"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +83,7 @@ def test_number_of_updates(
 ) -> None:
     cfg = tiny(**{"steps": 40, "seed_steps": 10, "eval_freq": 0, "save_freq": 0, **changes})
     with opened(cfg, tmp_path) as trainer:
-        monkeypatch.setattr(trainer, "_evaluate", lambda: None)
+        monkeypatch.setattr(trainer, "_evaluate", lambda: True)
         monkeypatch.setattr(trainer.learner, "update", lambda batch: {})
         assert trainer.loop(silent)
         assert trainer.counters.updates == updates
@@ -63,7 +96,7 @@ def test_order_of_deciding_and_learning(tmp_path: Path, monkeypatch: pytest.Monk
     cfg = tiny(steps=12, seed_steps=6, pretrain_updates=2, updates_per_decision=1.0, eval_freq=0)
     events: list[tuple[str, int]] = []
     with opened(cfg, tmp_path) as trainer:
-        monkeypatch.setattr(trainer, "_evaluate", lambda: None)
+        monkeypatch.setattr(trainer, "_evaluate", lambda: True)
         act, update = trainer.controller.act, trainer.learner.update
 
         def planned(*args: Any, **options: Any) -> Any:
@@ -84,6 +117,32 @@ def test_order_of_deciding_and_learning(tmp_path: Path, monkeypatch: pytest.Monk
         expected += [("plan", 2 + decision - 7), ("learn", decision)]
     expected += [("learn", 12)]
     assert events == expected
+
+
+def test_who_explores_and_what_an_ended_episode_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = tiny(num_envs=3, greedy_envs=1, steps=60, seed_steps=6, eval_freq=0)
+    explored: list[list[bool]] = []
+    forgotten: list[int] = []
+    with opened(cfg, tmp_path) as trainer:
+        monkeypatch.setattr(trainer, "_evaluate", lambda: True)
+        act, reset = trainer.controller.act, trainer.controller.reset
+
+        def acted(obs: Any, *, explore: Any) -> Any:
+            explored.append(explore.tolist())
+            return act(obs, explore=explore)
+
+        def forgot(rows: Any = None) -> None:
+            forgotten.extend(rows.tolist())
+            reset(rows)
+
+        monkeypatch.setattr(trainer.controller, "act", acted)
+        monkeypatch.setattr(trainer.controller, "reset", forgot)
+        trainer.loop(silent)
+        episodes = trainer.counters.episodes
+    assert explored == [[False, True, True]] * 18  # 54 of the 60 decisions are planned
+    assert len(forgotten) == episodes > 0  # plans do not reach into the next episode
 
 
 @pytest.mark.slow
@@ -159,7 +218,7 @@ def test_processes_change_nothing(tmp_path: Path) -> None:
 def test_replay_holds_the_whole_run(task: str, num_envs: int, tmp_path: Path) -> None:
     cfg = tiny(task, num_envs=num_envs, steps=400, seed_steps=400, pretrain_updates=0, save_freq=0)
     with opened(cfg, tmp_path) as trainer:
-        trainer._evaluate = lambda: None  # type: ignore[method-assign]
+        trainer._evaluate = lambda: True  # type: ignore[method-assign]
         trainer.loop(silent)
         replay, counters = trainer.replay, trainer.counters
         assert replay.oldest.tolist() == [0] * num_envs
@@ -179,7 +238,7 @@ def test_learning_rate_falls_at_the_end(tmp_path: Path, monkeypatch: pytest.Monk
     cfg = tiny(learner=learner, steps=20, seed_steps=5, updates_per_decision=1.0, eval_freq=0)
     seen = []
     with opened(cfg, tmp_path) as trainer:
-        monkeypatch.setattr(trainer, "_evaluate", lambda: None)
+        monkeypatch.setattr(trainer, "_evaluate", lambda: True)
         update = trainer.learner.update
 
         def spied(batch: Any) -> Any:
@@ -272,7 +331,7 @@ def test_recorded_episodes_go_to_the_emptiest_ring(
 def test_random_decisions_cover_the_actions(tmp_path: Path) -> None:
     cfg = tiny(steps=300, seed_steps=300, pretrain_updates=0, save_freq=0, eval_freq=0)
     with opened(cfg, tmp_path) as trainer:
-        trainer._evaluate = lambda: None  # type: ignore[method-assign]
+        trainer._evaluate = lambda: True  # type: ignore[method-assign]
         trainer.loop(silent)
         action = trainer.replay.sample(np.random.default_rng(0), 2000).action
     assert torch.quantile(action, 0.05).item() == pytest.approx(-0.9, abs=0.06)

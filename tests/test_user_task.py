@@ -1,13 +1,17 @@
 """A user's own file: any dm_env or Gymnasium environment, and all that can be wrong with it."""
 
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
-from wmrobot.core.errors import ObservationError, TaskError
+from wmrobot.core.errors import ConfigError, ObservationError, TaskError
+from wmrobot.envs.from_gymnasium import GymnasiumTask
 from wmrobot.envs.registry import make_env
-from wmrobot.envs.task import TaskEnv
+from wmrobot.envs.task import TaskEnv, TaskInfo
 
 TINY = Path(__file__).parent / "fixtures" / "tiny.py"
 
@@ -197,6 +201,40 @@ def test_gymnasium_spaces_that_do_not_fit() -> None:
         make_env("gym:NoSuch-v0", seed=0)
 
 
+class Old(gymnasium.Env[np.ndarray, np.ndarray]):
+    """Of Gymnasium by its class, of the Gym before it by what it returns."""
+
+    observation_space = spaces.Box(-1, 1, (2,))
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, *, resets_so: bool = True) -> None:
+        self.resets_so = resets_so
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return np.zeros(2, np.float32) if self.resets_so else (np.zeros(2, np.float32), {})
+
+    def step(self, action: np.ndarray) -> Any:
+        return np.zeros(2, np.float32), 0.0, False, {}
+
+
+def test_what_is_of_the_older_gym_is_told_so() -> None:
+    with pytest.raises(TaskError, match=r"^old: expected reset\(\) to return \(observation, i"):
+        GymnasiumTask(Old(), "old", TaskInfo(), seed=0).reset()
+    env = GymnasiumTask(Old(resets_so=False), "old", TaskInfo(), seed=0)
+    env.reset()
+    with pytest.raises(TaskError, match=r"step\(\) to return .*, got 4 values; .* shimmy's Gym"):
+        env.step(np.zeros(1, np.float32))
+
+
+def test_pictures_are_no_state() -> None:
+    env = Old()
+    picture = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    for space in (picture, spaces.Dict({"joints": Old.observation_space, "camera": picture})):
+        env.observation_space = space
+        with pytest.raises(TaskError, match=r"numbers to observe, got a picture of \(8, 8, 3"):
+            GymnasiumTask(env, "camera", TaskInfo(), seed=0)
+
+
 def test_error_in_a_users_step_is_one_line() -> None:
     env = make_env(f"{TINY}:raises", seed=0)
     env.reset()
@@ -210,3 +248,14 @@ def test_simulation_that_diverges_is_told() -> None:
     env.physics.data.ptr.qvel[0] = np.inf  # type: ignore[union-attr]
     with pytest.raises(ObservationError, match="the simulation diverged: "):
         env.step(np.zeros(1, np.float32))
+
+
+def test_cameras_of_a_task_that_draws_itself_are_refused() -> None:
+    make_env(f"{TINY}:reach", seed=0, obs="rgb", cameras=[0]).close()
+    with pytest.raises(ConfigError, match=r"expected none for .*:reach, .* got \['side'\]"):
+        make_env(f"{TINY}:reach", seed=0, obs="rgb", cameras=["side"])
+
+
+def test_no_decisions_are_no_episode() -> None:
+    with pytest.raises(ConfigError, match=r"episode_decisions >= 1 and a camera, got 1, 0 and"):
+        TaskInfo(episode_decisions=0)

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from wmrobot.core.errors import ConfigError, ObservationError, TaskError
-from wmrobot.core.files import load_tree, save_tree
 from wmrobot.core.seeds import derive_seed
 from wmrobot.core.spec import Step
+from wmrobot.core.trees import load_tree, save_tree
 from wmrobot.envs.registry import make_env
 from wmrobot.envs.vector import VectorEnv
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY = FIXTURES / "tiny.py"
+QUBE = "qube2-swingup"
 
 
 def play(env: VectorEnv, decisions: int, seed: int = 0) -> list[Step]:
@@ -34,6 +35,7 @@ def as_bytes(steps: list[Step]) -> list[bytes]:
                 step.terminated,
                 step.truncated,
                 step.success,
+                step.success_told,
             )
         )
         for step in steps
@@ -113,6 +115,31 @@ def test_row_that_cannot_go_back_starts_anew_and_says_so(caplog: pytest.LogCaptu
         assert caplog.messages[1].endswith(
             "environment 1 cannot tell its state: its episode starts anew"
         )
+
+
+def test_row_that_cannot_go_back_does_not_repeat_its_first_starts() -> None:
+    def starts_after(decisions: int) -> np.ndarray:
+        with VectorEnv("gym:Pendulum-v1", 2, seed=0) as env:
+            first = env.reset()["state"].copy()
+            play(env, decisions)
+            snapshot = env.snapshot()
+        with VectorEnv("gym:Pendulum-v1", 2, seed=0) as env:
+            return np.stack([first, env.restore(snapshot)["state"]])
+
+    early, again, late = starts_after(3), starts_after(3), starts_after(5)
+    assert np.array_equal(early, again)
+    starts = np.concatenate([early[0], early[1], late[1]])
+    assert len(np.unique(starts, axis=0)) == 6  # of two rows: at first, after 3, after 5
+
+
+@pytest.mark.parametrize(
+    ("name", "tells"), [("gym:Pendulum-v1", False), ("pendulum-swingup", False), (QUBE, True)]
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_whether_a_task_tells_success(name: str, tells: bool, workers: int) -> None:
+    with VectorEnv(name, 2, seed=0, workers=workers) as env:
+        env.reset()
+        assert play(env, 1)[0].success_told.tolist() == [tells, tells]
 
 
 def test_snapshot_before_the_first_reset() -> None:

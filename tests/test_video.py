@@ -9,11 +9,20 @@ import pytest
 from imageio.plugins.ffmpeg import get_exe
 from imageio_ffmpeg import count_frames_and_secs
 
-from wmrobot.app.axes import BLUE, GREEN, ORANGE, Axes, Board, format_tick, round_range, ticks
-from wmrobot.app.panel import PICTURE_BOX, Panel
-from wmrobot.app.video import (
+from wmrobot.app.showing.axes import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    Axes,
+    Board,
+    format_tick,
+    round_range,
+    ticks,
+)
+from wmrobot.app.showing.film_panel import PICTURE_BOX, Panel
+from wmrobot.app.showing.trace import EpisodeTrace
+from wmrobot.app.showing.video import (
     ComposedFrames,
-    EpisodeTrace,
     compose_frame,
     pick_frames,
     write_episode,

@@ -8,26 +8,26 @@ import numpy as np
 import pytest
 
 from tests.panes import Pane
-from tests.test_drive_robot import decision, reading
+from tests.test_drive import decision, reading
 from wmrobot.app.cli import main
-from wmrobot.app.live import Live
-from wmrobot.app.scenes import find_scene
+from wmrobot.app.driving.live import Live
+from wmrobot.app.viewing.scenes import find_scene
 from wmrobot.core.errors import DataError
-from wmrobot.runtime import flight
-from wmrobot.runtime.deadline import Decision
-from wmrobot.runtime.drive_log import DriveLog
-from wmrobot.runtime.flight import Recorder
-from wmrobot.runtime.messages import Status
+from wmrobot.runtime.driving import flight
+from wmrobot.runtime.driving.deadline import Decision
+from wmrobot.runtime.driving.drive_log import DriveLog
+from wmrobot.runtime.driving.flight import Recorder
 from wmrobot.runtime.robot import Outcome, Phase, Reading, Rung
-from wmrobot.view.controls import Value
-from wmrobot.view.curves import drawable
-from wmrobot.view.drive_show import CURVES, DriveShow
-from wmrobot.view.driven import playback_controls, stages_ms
-from wmrobot.view.flights import is_flight, load_flight
+from wmrobot.runtime.wire.messages import Status
+from wmrobot.view.controls import Control, Value
+from wmrobot.view.drive_layout import live_controls, playback_controls, stages_ms
+from wmrobot.view.driving.drive_show import CURVES, DriveShow
 from wmrobot.view.hindsight import EARNED, RETURN_STEPS
-from wmrobot.view.playback import Playback
-from wmrobot.view.projector import Projector
-from wmrobot.view.recording import Recording
+from wmrobot.view.page.curves import with_holes
+from wmrobot.view.recorded.flights import is_flight, load_flight
+from wmrobot.view.recorded.playback import Playback
+from wmrobot.view.recorded.projector import Projector
+from wmrobot.view.recorded.recording import Recording
 from wmrobot.view.rungs import Rungs
 
 MS = 1_000_000  # [ns]
@@ -174,6 +174,27 @@ def test_people_can_stop_the_robot_and_turn_the_scene() -> None:
     assert tour.done == ["episode", "stop"]
 
 
+def test_people_are_heard_while_the_robot_is_silent() -> None:
+    tour = Tour(follow=False)
+    tour.tick(1, worth(1.0))
+    tour.pane.pressed.extend([("episode", True), ("stop", True), ("follow", True)])
+    tour.show.idle(10 * MS)  # the next reading is as good as here
+    assert tour.done == []
+    tour.now += 600 * MS
+    tour.show.idle(600 * MS)
+    assert tour.done == ["episode", "stop"]
+    told = tour.pane.messages[-1]
+    assert told == {"facts": {"robot": "silent for 1 s"}, "values": {"follow": True}}
+    count = len(tour.pane.messages)
+    tour.now += 100 * MS
+    tour.show.idle(700 * MS)
+    assert len(tour.pane.messages) == count  # told now and then
+    tour.pane.is_open = False
+    tour.now += 100 * MS
+    tour.show.idle(800 * MS)
+    assert tour.show.is_gone
+
+
 def test_a_window_that_dies_is_said_once_and_told_no_more() -> None:
     tour = Tour()
     said: list[str] = []
@@ -209,15 +230,9 @@ def test_strip_of_rungs_is_as_long_as_its_ticks() -> None:
     assert "<b>" not in html
 
 
-def test_a_curve_that_is_not_known_yet_does_not_hide_the_others() -> None:
-    nan = np.nan
-    columns = np.array([[0.0, 1, 2, 3], [nan, 5, 6, 7], [nan, nan, nan, 9], [nan] * 4])
-    x, first, later, never = drawable(columns)
-    np.testing.assert_array_equal(x, [1, 2, 3])
-    np.testing.assert_array_equal(first, [5, 6, 7])
-    np.testing.assert_array_equal(later, [9, nan, 9])
-    np.testing.assert_array_equal(never, [5, nan, nan])
-    assert np.isnan(drawable(np.full((2, 3), nan))[1]).all()
+def test_a_curve_has_a_hole_where_nothing_is_known() -> None:
+    columns = np.array([[0.0, 1, 2], [np.nan, 5, np.nan]])
+    assert with_holes(columns) == ([0, 1, 2], [None, 5, None])
 
 
 LENGTH = 60
@@ -283,7 +298,7 @@ def test_a_recorded_drive_comes_back(
 
 def play(path: Path, seconds: float, *, scene: int | None = 3) -> dict[str, Any]:
     """What is shown at a time of a recording."""
-    playback = Playback(load_flight(path)[0], None if scene is None else lambda: scene)
+    playback = Playback(load_flight(path)[0], None if scene is None else lambda looks: scene)
     playback.position = seconds
     return playback.play({"play": False, "position": 0.0}, 0.0)
 
@@ -295,7 +310,8 @@ def test_scrubbing_shows_the_moment(tmp_path: Path, index: int) -> None:
     told = play(path, seconds)
     np.testing.assert_allclose(told["qpos"], place(index))
     assert (told["tick"], told["scene"], told["cut"]) == (index, 3, True)
-    assert len(told["curve_rows"]) == len(told["action"]) == len(told["rungs"]) == index + 1
+    assert len(told["action"]) == len(told["rungs"]) == index + 1
+    assert len(told["curve_rows"]) == index + 1 + (index >= 30)  # a hole between the episodes
     assert told["facts"]["robot"].endswith(f"episode {1 + index // 30}")
     assert told["stages_ms"]["search"] == 7.0
     assert told["ladder"] == "FRESH"
@@ -309,7 +325,7 @@ def test_a_pause_between_episodes_takes_its_time(tmp_path: Path) -> None:
 
 
 def test_playing_goes_on_from_where_it_was(tmp_path: Path) -> None:
-    playback = Playback(load_flight(record(tmp_path))[0], lambda: 3)
+    playback = Playback(load_flight(record(tmp_path))[0], lambda looks: 3)
     values: dict[str, Value] = {"play": True, "position": 0.0, "speed": 2.0}
     playback.play(values, 5.0)
     told = playback.play(values, 5.05)  # twice the speed
@@ -319,6 +335,27 @@ def test_playing_goes_on_from_where_it_was(tmp_path: Path) -> None:
     assert playback.play(values, 5.06)["tick"] == 0  # begins again
     values["play"], playback.position = False, 59.0
     assert playback.play(values, 5.07)["tick"] == 59
+
+
+def test_what_was_lost_is_a_hole_in_the_curves() -> None:
+    arrays = {
+        "qpos": np.zeros((6, 2)), "reward": np.arange(6.0),
+        "decision": np.array([0, 0, 1, 4, 0, 1]),
+        "episode": np.array([1, 1, 1, 1, 2, 2]), "time": np.array([0, 1, 2, 5, 6, 7]) / 10,
+    }  # fmt: skip
+    playback = Playback(Recording(task="x", control_dt=0.1, arrays=arrays), None)
+    values: dict[str, Value] = {"play": False, "position": 0.0}
+    playback.position = 0.2
+    assert playback.play(values, 0.0)["curve_rows"].tolist() == [[0, 0], [0.1, 1], [0.2, 2]]
+    playback.position = 0.5
+    told = playback.play(values, 0.0)
+    np.testing.assert_array_equal(told["curve_rows"], [[0.5, np.nan], [0.5, 3]])
+    assert "episode 1" in told["facts"]["playing"]
+    playback.position = 0.7
+    told = playback.play(values, 0.0)
+    assert told["cut"]
+    assert "episode 2" in told["facts"]["playing"]
+    assert np.flatnonzero(np.isnan(told["curve_rows"][:, 1])).tolist() == [3, 5]
 
 
 def test_misses_can_be_found(tmp_path: Path) -> None:
@@ -391,9 +428,27 @@ def test_recording_of_one_decision_is_refused(tmp_path: Path) -> None:
         load_flight(recorder.path)
 
 
+def test_controls_that_would_do_nothing_are_not_there() -> None:
+    def names(controls: tuple[Control, ...]) -> set[str]:
+        return {control.name for control in controls}
+
+    always = {"play", "position", "speed", "back", "on"}
+    plain = {"follow": False, "drawn": False}
+    assert names(playback_controls(1.0, **plain, has_rungs=False)) == always
+    assert names(playback_controls(1.0, **plain, has_rungs=True)) == always | {"miss"}
+    assert names(live_controls(simulated=False, **plain)) == {"stop"}
+    scene = {"follow", "shadows"}
+    assert (
+        names(live_controls(simulated=True, follow=True, drawn=True)) == {"stop", "episode"} | scene
+    )
+
+
 def test_people_scrub(tmp_path: Path) -> None:
     found, _ = load_flight(record(tmp_path))
-    pane, controls = Pane(), playback_controls(found.seconds, follow=False)
+    pane, controls = (
+        Pane(),
+        playback_controls(found.seconds, follow=False, drawn=True, has_rungs=True),
+    )
 
     class Clock:
         time = 0.0
@@ -404,7 +459,9 @@ def test_people_scrub(tmp_path: Path) -> None:
         def sleep(self, seconds: float) -> None:
             self.time += seconds
 
-    projector = Projector(pane, Playback(found, lambda: 1), controls, {"ended by": "x"}, Clock())
+    projector = Projector(
+        pane, Playback(found, lambda looks: 1), controls, {"ended by": "x"}, Clock()
+    )
 
     def after(*pressed: tuple[str, Any]) -> dict[str, Any]:
         pane.pressed.extend(pressed)

@@ -13,7 +13,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from wmrobot.core.errors import MissingExtraError
-from wmrobot.view.gate import LARGEST, Gate, is_sensible
+from wmrobot.view.page.gate import LARGEST, Gate, is_sensible
 
 CAMERA = {
     "type": "ViewerCameraMessage", "wxyz": (1.0, 0.0, 0.0, 0.0), "position": (0.0, 0.0, 0.0),
@@ -38,6 +38,7 @@ def test_what_a_page_says_is_heard(message: dict[str, Any]) -> None:
         encode([1, 2]),
         encode({"type": "Nonsense"}),
         encode({"no": "type"}),
+        b"\x91" * 60_000,  # lists in lists
         encode({"type": "ShareUrlRequest"}),  # would open a tunnel to the world
         encode({"type": "FileTransferStartUpload"}),
         encode({"type": "ResetGuiMessage"}),
@@ -108,6 +109,26 @@ def test_name_that_was_led_here_is_turned_away(gate: Gate) -> None:
 
 def test_machine_is_found_by_the_address_that_it_was_asked_at(gate: Gate) -> None:
     answer = ask(gate, f"/{gate.token}/", local="192.168.1.20", Host="192.168.1.20:8080")
+    assert answer is not None
+    assert answer.status_code == 200
+
+
+def test_ipv6_stands_in_brackets() -> None:
+    gate = Gate(frozenset({"::1"}), dict, lambda query: None)
+    for host, origin, expected in (
+        ("[::1]:8080", "http://[::1]:8080", 200),
+        ("[::1]:8080", "http://[::2]:8080", 403),
+        ("[::2]:8080", "http://[::2]:8080", 403),
+        ("[::1:8080", "http://[::1:8080", 403),
+    ):
+        answer = ask(gate, f"/{gate.token}/", local="::1", Host=host, Origin=origin)
+        assert answer is not None
+        assert answer.status_code == expected, host
+
+
+def test_a_socket_of_both_kinds_knows_its_ipv4_address(gate: Gate) -> None:
+    local = "::ffff:192.168.1.20"
+    answer = ask(gate, f"/{gate.token}/", local=local, Host="192.168.1.20:8080")
     assert answer is not None
     assert answer.status_code == 200
 

@@ -15,10 +15,10 @@ from wmrobot.core.types import P, R
 from wmrobot.plan.config import CemConfig, IcemConfig, MppiConfig, PlannerConfig
 from wmrobot.plan.noise import empty_plan
 from wmrobot.plan.planner import make_planner
-from wmrobot.view import decoder as decoder_module
-from wmrobot.view.decoder import Decoder, fit, wrap
-from wmrobot.view.mind import LearnedMind, planner_from
-from wmrobot.view.stages import Stages
+from wmrobot.view.driving import decoder as decoder_module
+from wmrobot.view.driving.decoder import Decoder, fit, wrap
+from wmrobot.view.driving.mind import LearnedMind, planner_from
+from wmrobot.view.driving.timed_planner import Stages
 
 SIZES = {"iterations": 2, "num_samples": 16, "num_elites": 4, "num_prior": 2}
 PLANNERS: tuple[PlannerConfig, ...] = (

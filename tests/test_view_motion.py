@@ -6,10 +6,12 @@ import mujoco
 import numpy as np
 import pytest
 
-from wmrobot.view.imagination import Imagination, find_tips
-from wmrobot.view.motion import Motion
-from wmrobot.view.player import Player
-from wmrobot.view.recording import Recorder
+from wmrobot.view.layout import Layout
+from wmrobot.view.page.imagination import Imagination, find_tips
+from wmrobot.view.page.motion import Motion
+from wmrobot.view.page.player import Player
+from wmrobot.view.page.stage import Stage, model_path
+from wmrobot.view.recorded.recording import Recorder
 
 CART = """
 <mujoco>
@@ -113,3 +115,13 @@ def test_imagination_keeps_score(model: mujoco.MjModel) -> None:
     imagination.forget()
     imagination.happened(3, np.zeros(2))
     assert len(imagination.errors()) == 2
+
+
+def test_model_that_newer_ones_have_replaced_is_passed_over(tmp_path: Path) -> None:
+    stage = Stage(None, tmp_path, Layout(title="cart"), lambda *_: None)  # type: ignore[arg-type]
+    stage.take({"scene": 3, "tick": 0, "qpos": np.zeros(2), "cut": True}, 0.0)
+    stage.draw(0.0)
+    assert stage.facts() == {"imagined ends off by": ""}
+    model_path(tmp_path, 4).write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match="failed to load from mjb"):
+        stage.take({"scene": 4, "tick": 0, "qpos": np.zeros(2), "cut": True}, 0.0)

@@ -18,11 +18,11 @@ from tests.test_view_driver import make_env
 from tests.tiny import MODEL, PLANNER, make_card
 from wmrobot.app.controllers import make_model
 from wmrobot.core.random import make_generator
-from wmrobot.view.driver import Driver
-from wmrobot.view.driving import CHARTS, drive_controls, planner_controls, world_controls
+from wmrobot.view.driving.driver import Driver
+from wmrobot.view.driving.mind import LearnedMind
+from wmrobot.view.driving.rig import Rig
 from wmrobot.view.layout import Layout
-from wmrobot.view.mind import LearnedMind
-from wmrobot.view.rig import Rig
+from wmrobot.view.live_layout import CHARTS, drive_controls, planner_controls, world_controls
 from wmrobot.view.window import Window
 
 pytest.importorskip("viser", reason="needs wmrobot[view]")
@@ -112,7 +112,7 @@ def page(browser: Any, show: Show, errors: list[str]) -> Any:
 @pytest.fixture(scope="module")
 def another(browser: Any, show: Show) -> Any:
     """A second person's page, by a link to a state."""
-    return open_page(browser, show.link + "?horizon=4&agent=zero&")
+    return open_page(browser, show.link + "?horizon=4&agent=shuffled&")
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_slider_changes_the_planner_and_the_address(page: Any, show: Show, shots
 
 
 def test_address_brings_its_state_along(page: Any, another: Any, show: Show) -> None:
-    until(lambda: (show.mind.planner.horizon, show.mind.agent) == (4, "zero"), "as it says")
+    until(lambda: (show.mind.planner.horizon, show.mind.agent) == (4, "shuffled"), "as it says")
     box = number_box(page, "Planner", "Horizon [decisions]")
     until(lambda: box.input_value() == "4", "the first page shows it")
 
@@ -199,6 +199,30 @@ def test_last_of_two_people_wins_and_both_see_it(page: Any, another: Any, show: 
     page.get_by_role("button", name="Reset to defaults").first.click()
     until(lambda: show.mind.planner.horizon == 3, "back to the default")
     another.close()
+
+
+def test_planner_of_who_plans_nothing_is_hidden(page: Any, show: Show, shots: Path) -> None:
+    box = number_box(page, "Planner", "Horizon [decisions]")
+    show.driver.change("agent", "prior")
+    until(box.is_hidden, "the prior heeds no horizon")
+    page.screenshot(path=shots / "prior.png")
+    show.driver.change("agent", "trained")
+    until(box.is_visible, "the planner does")
+
+
+def test_page_that_is_loaded_anew_restarts_nothing(
+    page: Any, show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(show.rig, "restart", seeds.append)
+    box = number_box(page, "Drive", "Seed [-")  # viser lets the line break here
+    box.fill("5")
+    box.press("Enter")
+    until(lambda: "seed=5" in page.evaluate("location.href"), "the address bar keeps it")
+    page.reload()
+    page.get_by_text("One decision").wait_for()
+    time.sleep(2)  # what the address asks for is long heard
+    assert seeds == [5]
 
 
 def test_push_changes_the_trajectory(page: Any, show: Show) -> None:

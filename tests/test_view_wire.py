@@ -125,7 +125,7 @@ def test_address_with_rubbish_is_told() -> None:
 
 def test_controls_of_a_driven_robot_have_units_and_names_of_their_own() -> None:
     from wmrobot.plan.config import MppiConfig
-    from wmrobot.view.driving import (
+    from wmrobot.view.live_layout import (
         drive_controls,
         planner_controls,
         record_controls,

@@ -16,8 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.realtime import EVERY, ROOT, command
-from wmrobot.runtime.bodies import LARGEST_POSE, LONGEST_PLAN, Sizes
-from wmrobot.runtime.messages import (
+from wmrobot.runtime.robot import Command, Outcome, Phase, Reading, RobotDescription, Rung
+from wmrobot.runtime.wire.bodies import LARGEST_POSE, LONGEST_PLAN, Sizes
+from wmrobot.runtime.wire.datagrams import (
+    HEADER,
+    LARGEST_DATAGRAM,
+    VERSION,
+    Packet,
+    Session,
+    decode,
+    encode,
+)
+from wmrobot.runtime.wire.messages import (
     Bye,
     Clear,
     EmergencyStop,
@@ -29,16 +39,6 @@ from wmrobot.runtime.messages import (
     Status,
     Stop,
     Welcome,
-)
-from wmrobot.runtime.robot import Command, Outcome, Phase, Reading, RobotDescription, Rung
-from wmrobot.runtime.wire import (
-    HEADER,
-    LARGEST_DATAGRAM,
-    VERSION,
-    Packet,
-    Session,
-    decode,
-    encode,
 )
 
 SIZES = Sizes(sensors=3, actuators=2, pose=4)
@@ -250,7 +250,7 @@ def test_a_long_plan_of_a_large_robot_fits() -> None:
 def test_a_missing_package_is_one_line() -> None:
     code = (
         "import sys; sys.modules['msgpack'] = None\n"
-        "from wmrobot.runtime.guard import main; sys.exit(main(['robot=127.0.0.1:1']))"
+        "from wmrobot.runtime.guard.__main__ import main; sys.exit(main(['robot=127.0.0.1:1']))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
@@ -258,5 +258,5 @@ def test_a_missing_package_is_one_line() -> None:
     assert ended.returncode == 2
     assert ended.stderr == (
         "error: this needs wmrobot[drive] (msgpack is not installed): "
-        'pip install "wmrobot[drive]"\n'
+        'pip install ".[drive]" in its checkout\n'
     )

@@ -2,9 +2,9 @@
 
 import pytest
 
-from wmrobot.app import sim_robot
-from wmrobot.runtime import guard
-from wmrobot.runtime.guard_loop import GuardConfig
+from wmrobot.app.driving import sim_robot
+from wmrobot.runtime.guard import __main__ as guard
+from wmrobot.runtime.guard.loop import GuardConfig
 from wmrobot.runtime.words import read_words
 
 
@@ -16,7 +16,7 @@ def test_every_setting_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         told = capsys.readouterr().out
         for name in config.__dataclass_fields__:
             assert f"    {name}: " in told
-    assert "Defaults: bundle= task= seed=0" in told
+    assert "bundle= task= seed=0" in told
 
 
 def test_words_are_of_their_settings_types() -> None:

@@ -11,7 +11,7 @@ from torch.distributions.transforms import TanhTransform
 
 from tests.doubles import TINY, tiny_model
 from wmrobot.app.config import load
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.core.errors import ConfigError
 from wmrobot.model.config import ModelConfig
 from wmrobot.model.world_model import WorldModel

@@ -24,8 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmrobot.app.anchors import read_anchors
-from wmrobot.app.comparison import compare
 from wmrobot.app.config import load
 from wmrobot.app.controllers import (
     KIND,
@@ -37,10 +35,13 @@ from wmrobot.app.controllers import (
     shipped_controllers,
 )
 from wmrobot.app.device import keep_freed_memory
-from wmrobot.app.evaluation import evaluate
-from wmrobot.app.results import read_result, write_results
-from wmrobot.app.settings import TrainConfig
-from wmrobot.app.sweep_table import TaskRow, draw
+from wmrobot.app.rollout import evaluate
+from wmrobot.app.sweeping.anchors import read_anchors
+from wmrobot.app.sweeping.comparison import compare
+from wmrobot.app.sweeping.results import write_results
+from wmrobot.app.sweeping.table import TaskRow, draw
+from wmrobot.app.training.result import read_result
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.core.config import flatten, to_plain
 from wmrobot.core.files import read_json, replace_folder, seal
 from wmrobot.model.world_model import WorldModel
@@ -111,6 +112,7 @@ def measure(run: Path) -> Result:
     """Evaluate the last checkpoint of one run."""
     model, card = read_controller(find_controller(task=None, run=str(run)), torch.device("cpu"))
     rollout = evaluate(model.eval(), card, episodes=EPISODES, seed=SEED)
+    told = [episode.success for episode in rollout.episodes]
     return Result(
         run=run,
         model=model,
@@ -118,7 +120,7 @@ def measure(run: Path) -> Result:
         settings=read_json(run / "run.json")["settings"],
         summary=read_json(run / "summary.json"),
         returns=[episode.reward for episode in rollout.episodes],
-        successes=sum(e.success for e in rollout.episodes) if rollout.tells_success else None,
+        successes=None if None in told else told.count(True),
     )
 
 

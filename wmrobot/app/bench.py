@@ -8,14 +8,14 @@ from typing import Literal
 import torch
 from tqdm import tqdm
 
-from wmrobot.app.bench_learning import Subject, plan_cases, update_cases
-from wmrobot.app.bench_report import busy_warning, document, heading, machine, table
-from wmrobot.app.bench_simulation import env_cases, pixel_cases
-from wmrobot.app.bench_timing import Case, product_rates
+from wmrobot.app.benchmarking.learning import Subject, plan_cases, update_cases
+from wmrobot.app.benchmarking.report import busy_warning, document, heading, machine, table
+from wmrobot.app.benchmarking.simulation import env_cases, pixel_cases
+from wmrobot.app.benchmarking.timing import Case, product_rates
 from wmrobot.app.compiling import CompileChoice
 from wmrobot.app.device import keep_freed_memory, pick_device, precision_warning, set_threads
 from wmrobot.app.output import emit
-from wmrobot.app.settings import TrainConfig
+from wmrobot.app.training.settings import TrainConfig
 from wmrobot.core.config import to_plain
 from wmrobot.core.errors import ConfigError
 from wmrobot.envs.registry import canonical_name

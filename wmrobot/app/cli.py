@@ -72,7 +72,7 @@ VERBS: Mapping[str, Verb] = {
         ),
     ),
     "report": Verb(
-        module="wmrobot.app.run_report",
+        module="wmrobot.app.report",
         summary="Tell a run in one page: curves, losses, and what its model got right.",
         examples=(
             "wmrobot report run=runs/cartpole",
@@ -99,7 +99,7 @@ VERBS: Mapping[str, Verb] = {
         has_json=True,
     ),
     "drive": Verb(
-        module="wmrobot.app.drive_robot",
+        module="wmrobot.app.drive",
         summary="Drive a robot in real time with an exported planner, behind a guard.",
         examples=(
             "wmrobot drive bundle=bundles/qube2",
@@ -151,7 +151,7 @@ VERBS: Mapping[str, Verb] = {
 
 TRAIN_PACKAGES = (
     "PIL", "dm_control", "dm_env", "filelock", "gymnasium", "hydra", "imageio", "joblib",
-    "matplotlib", "mujoco", "omegaconf", "psutil", "pydantic", "rich", "safetensors", "scipy",
+    "matplotlib", "mujoco", "omegaconf", "psutil", "pydantic", "safetensors", "scipy",
     "tensorboard", "torch", "tqdm", "yaml",
 )  # fmt: skip
 EXPORT_PACKAGES = ("onnx", "onnxscript")
@@ -288,10 +288,11 @@ def _is_override(word: str) -> bool:
 def _missing(package: str) -> str:
     """What to install for a package that is not there."""
     extra = EXTRAS[package]
-    cure = f'"wmrobot[{extra}]"'
+    cure = f'".[{extra}]"'
     if package == "dm_control" and sys.version_info >= (3, 13):
         cure += " && pip install --no-deps dm-control==1.0.50"  # its labmaze has no wheel there
-    return f"this needs wmrobot[{extra}] ({package} is not installed): pip install {cure}"
+    need = f"this needs wmrobot[{extra}] ({package} is not installed)"
+    return f"{need}: pip install {cure} in its checkout"
 
 
 def _complain(message: str) -> int:

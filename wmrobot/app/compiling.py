@@ -10,6 +10,7 @@ import shutil
 import sys
 import sysconfig
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,6 +20,11 @@ import torch
 from wmrobot.core.types import P, R
 
 CompileChoice = bool | Literal["auto"]
+PROGRAMS = 64
+"""Most programs of one function. Shapes that are planned for make two each, and all planners are
+one function to torch, which stops at 8: a bench of five numbers of robots could not be compiled."""
+ADVICE = "TensorFloat32 tensor cores for float32 matrix multiplication available but not enabled"
+"""How the compiler's advice to round products begins, on a GPU; fp32 is fp32 here."""
 MIN_UPDATES = 10_000
 """Updates from which a run earns the first minute back, with `auto`; decision 0012."""
 
@@ -51,6 +57,10 @@ class Compilation:
         return cast("Callable[P, R]", self._made[function])
 
     def _wrap(self, function: Callable[P, R]) -> Callable[P, R]:
+        import torch._dynamo
+
+        warnings.filterwarnings("ignore", ADVICE, UserWarning)
+        torch._dynamo.config.recompile_limit = max(PROGRAMS, torch._dynamo.config.recompile_limit)
         # one shape is one program: with sizes left open the code is slower
         compiled = torch.compile(function, fullgraph=True, dynamic=False, options=self._options)
 
@@ -67,16 +77,23 @@ class Compilation:
         """
         if not self.on:
             return
-        from torch._dynamo.exc import BackendCompilerFailed
+        from torch._dynamo.exc import FailOnRecompileLimitHit, ShortenTraceback
 
-        print("  compiling, about a minute the first time", file=sys.stderr, flush=True)
+        print(
+            "  compiling, a minute or more the first time (compile=false goes without)",
+            file=sys.stderr,
+            flush=True,
+        )
         begin = time.perf_counter()
         try:
             for call in calls:
                 call()
-        except BackendCompilerFailed as error:
+        except (
+            ShortenTraceback,
+            FailOnRecompileLimitHit,
+        ) as error:  # no Triton, too
             self.on = False
-            cause = str(error.inner_exception).strip().splitlines()[0]
+            cause = str(getattr(error, "inner_exception", error)).strip().splitlines()[0]
             self.told = f"not compiled: the compiler failed ({cause})"
             return
         # Compiling leaves half a million objects behind. Looking through them all stopped a run for

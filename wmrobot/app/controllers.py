@@ -7,20 +7,22 @@ checkpoint of a run is one too (it holds more), and so is every shipped controll
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from wmrobot.app.device import pick_device
-from wmrobot.control.controller import Controller
+from wmrobot.control.agents import AgentKind, make_agent
+from wmrobot.control.controller import Agent, Controller
 from wmrobot.core.config import build, to_plain
 from wmrobot.core.errors import CheckpointError, unknown
-from wmrobot.core.files import REPLACED, load_tree, save_tree, unseal
-from wmrobot.core.random import make_generator
+from wmrobot.core.files import REPLACED, unseal
+from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.resources import resource_folder
-from wmrobot.core.spec import ObsMode, TaskSpec
+from wmrobot.core.spec import ObsMode, TaskSpec, is_same_task
+from wmrobot.core.trees import load_tree, save_tree
 from wmrobot.core.types import Compiler, leave_as_is
 from wmrobot.envs.registry import canonical_name
 from wmrobot.envs.task import Randomization, RenderMode
@@ -101,6 +103,30 @@ def make_controller(
         generator=generator,
         compiler=compiler,
     )
+
+
+def build_agent(
+    model: WorldModel,
+    card: Card,
+    kind: AgentKind,
+    seed: int,
+    *,
+    stream: str,
+    compiler: Compiler = leave_as_is,
+) -> Agent:
+    """Who drives, of a trained model.
+
+    Args:
+        model: Trained model.
+        card: What it was made for.
+        kind: See `make_agent`.
+        seed: Of the planner's noise, or of random actions.
+        stream: Name of the random stream of the noise.
+        compiler: Makes planning faster.
+    """
+    generator = make_generator(seed, stream, next(model.parameters()).device)
+    controller = make_controller(model, card, generator, compiler=compiler)
+    return make_agent(kind, controller, make_numpy_generator(seed, "random agent"))
 
 
 def save_controller(folder: Path, model: WorldModel, card: Card) -> None:
@@ -203,6 +229,40 @@ def checkpoint_folders(run: Path) -> list[Path]:
     named = {path: path.name.removesuffix(REPLACED) for path in found}
     finished = [path for path, name in named.items() if name.isdigit()]
     return sorted(finished, key=lambda path: (named[path], path.name == named[path]))
+
+
+def check_card(
+    card: Card,
+    folder: Path,
+    *,
+    task: str | None,
+    render: RenderMode | None = None,
+    force: bool = False,
+) -> Card:
+    """Refuse a controller for another task than `task`, or for other pictures than `render`.
+
+    Returns:
+        The card; where a user's file has moved, with its new place.
+
+    Raises:
+        CheckpointError: It was made for something else.
+    """
+    if task is not None and folder != shipped_controllers().get(task):
+        name = canonical_name(task)
+        if not is_same_task(name, card.task.name):
+            raise CheckpointError(
+                f"{folder}: expected a controller of {name}, got one of {card.task.name}; leave "
+                "the task out to use its own"
+            )
+        card = replace(card, task=replace(card.task, name=name))
+    if render is None or render == card.render or card.obs == "state":
+        return card
+    if not force:
+        raise CheckpointError(
+            f"{folder}: trained with render={card.render}, got render={render}; "
+            "add allow_render=true to do it all the same"
+        )
+    return replace(card, render=render)
 
 
 def load_controller(

@@ -7,17 +7,20 @@ import platform
 import torch
 
 from wmrobot.core.errors import ConfigError
+from wmrobot.core.machine import cores
 from wmrobot.nn.products import Precision
 
 MOST_THREADS = 1024
+BF16_CAPABILITY = (8, 0)
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes CUDA where there is one, else the CPU.
+    """`auto` takes CUDA where there is one, else the CPU; from here on it computes as it is told.
 
     Raises:
         ConfigError: The device asked for is not there.
     """
+    _compute_exactly()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     there = {
@@ -31,6 +34,19 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _compute_exactly() -> None:
+    """Let fp32 be fp32, bf16 be summed in fp32, and the same call give the same bits, on a GPU too.
+
+    By default cuDNN rounds the factors of fp32 convolutions to TF32 and may choose algorithms that
+    add in no certain order, after which no resumed run would be exact; cuBLAS may round partial
+    sums of bf16 products to bf16. A CPU has none of this.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
 def onednn_multiplies(precision: Precision) -> bool:
     """Whether oneDNN is here, and multiplies in that precision on this CPU."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -42,33 +58,36 @@ def precision_warning(device: torch.device, precision: Precision) -> str | None:
     """What to say where a precision costs time instead of saving it.
 
     On a CPU with AVX2 and no more, products in bf16 were measured to take 98 times as long as
-    those in fp32 (512 x 512, one thread), convolutions 24 times.
+    those in fp32 (512 x 512, one thread), convolutions 24 times. GPUs of NVIDIA have units for bf16
+    from compute capability 8.0 on, and before it compute it by other means.
     """
-    if device.type != "cpu" or precision == "fp32" or onednn_multiplies(precision):
+    if precision == "fp32":
         return None
-    return (
-        "warning: this CPU has no units for bf16, so model.precision=bf16 is many times slower "
-        "than fp32 here; set model.precision=fp32"
-    )
+    if device.type == "cpu" and not onednn_multiplies(precision):
+        lacking, cost = "this CPU has no units for bf16", "is many times slower than fp32"
+    elif device.type == "cuda" and torch.cuda.get_device_capability(device) < BF16_CAPABILITY:
+        major, minor = torch.cuda.get_device_capability(device)
+        lacking = f"this GPU has no units for bf16 (compute capability {major}.{minor}, below 8.0)"
+        cost = "saves no time"
+    else:
+        return None
+    return f"warning: {lacking}, so model.precision=bf16 {cost} here; set model.precision=fp32"
 
 
 def set_threads(threads: int) -> int:
-    """Give torch that many threads, 0 meaning one for each usable core; return the number.
+    """Give torch that many threads; return the number.
+
+    0 means as many as `OMP_NUM_THREADS` says, or else one for each usable core.
 
     Raises:
         ConfigError: The number is negative, or far beyond what any machine can start.
     """
     if not 0 <= threads <= MOST_THREADS:
         raise ConfigError(f"threads: expected 0 to {MOST_THREADS}, got {threads}")
-    count = threads or _usable_cores()
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    count = threads or (int(told) if told.isdecimal() else 0) or cores()
     torch.set_num_threads(count)
     return count
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:

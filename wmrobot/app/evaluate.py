@@ -1,21 +1,18 @@
 """`wmrobot evaluate`: whole episodes of a trained controller, or of what it is compared with."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from wmrobot.app.controllers import Card, find_controller, read_controller, shipped_controllers
+from wmrobot.app.controllers import Card, check_card, find_controller, read_controller
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
-from wmrobot.app.evaluation import evaluate
 from wmrobot.app.output import emit, output_folder
-from wmrobot.app.rollout import Rollout
+from wmrobot.app.rollout import Rollout, evaluate
 from wmrobot.app.run_folder import provenance
 from wmrobot.control.agents import AgentKind
-from wmrobot.core.errors import CheckpointError, ConfigError, DataError
+from wmrobot.core.errors import ConfigError, DataError
 from wmrobot.data.episodes import write_episode
-from wmrobot.envs.registry import canonical_name
 from wmrobot.envs.task import RenderMode
 
 
@@ -36,7 +33,7 @@ class Config:
         save_episodes: Folder to write the episodes to, for `train data=`.
         workers: Processes for the environments; 0 steps them in this process.
         device: auto, cpu, cuda or mps.
-        threads: Threads of torch; 0 takes every core.
+        threads: Threads of torch; 0 takes OMP_NUM_THREADS, or every core.
     """
 
     task: str | None = None
@@ -96,38 +93,6 @@ def run(cfg: Config, *, json: bool) -> int:
     else:
         print_table(card, cfg.agent, rollout)
     return 0
-
-
-def check_card(
-    card: Card,
-    folder: Path,
-    *,
-    task: str | None,
-    render: RenderMode | None = None,
-    force: bool = False,
-) -> Card:
-    """Refuse a controller for another task than `task`, or for other pictures than `render`.
-
-    Raises:
-        CheckpointError: It was made for something else.
-    """
-    if task is not None and folder != shipped_controllers().get(task):
-        name = canonical_name(task)
-        if name != card.task.name:
-            raise CheckpointError(
-                f"{folder}: expected a controller of {name}, got one of {card.task.name}; leave "
-                "the task out to use its own"
-            )
-    if render is None or render == card.render or card.obs == "state":
-        return card
-    if not force:
-        raise CheckpointError(
-            f"{folder}: trained with render={card.render}, got render={render}; "
-            "add allow_render=true to do it all the same"
-        )
-    from dataclasses import replace
-
-    return replace(card, render=render)
 
 
 def summarise(card: Card, agent: AgentKind, seed: int, rollout: Rollout) -> dict[str, Any]:

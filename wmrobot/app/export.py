@@ -1,6 +1,5 @@
 """`wmrobot export`: from a run to a bundle that runs without torch."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -8,13 +7,21 @@ from typing import Literal
 
 import torch
 
-from wmrobot.app.controllers import CONTROLLER, Card, find_controller, read_controller
+from wmrobot.app.controllers import (
+    CONTROLLER,
+    Card,
+    check_card,
+    find_controller,
+    make_model,
+    read_controller,
+)
 from wmrobot.app.device import set_threads
-from wmrobot.app.evaluate import check_card
 from wmrobot.app.output import emit
 from wmrobot.app.run_folder import provenance
-from wmrobot.core.errors import CheckpointError, ConfigError
+from wmrobot.app.tables import read_rows
+from wmrobot.core.errors import CheckpointError, ConfigError, DataError
 from wmrobot.core.files import sha256
+from wmrobot.core.spec import file_name
 from wmrobot.envs.rows import EnvOptions
 from wmrobot.export.bundle import Request, refuse_other_folder, write_bundle
 from wmrobot.export.facts import Facts, Precision
@@ -67,7 +74,7 @@ class Config:
         golden: Decisions to record, and to compare with PyTorch; null takes 1,000, or fewer where a
             plan takes so long that the export would take over a minute.
         seed: Of what is recorded.
-        threads: Of torch and onnxruntime; 0 takes every core.
+        threads: Of torch and onnxruntime; 0 takes OMP_NUM_THREADS, or every core.
         planner: A smaller or larger planner with the same weights.
     """
 
@@ -95,8 +102,8 @@ def run(cfg: Config, *, json: bool) -> int:
     threads = set_threads(cfg.threads)
     folder = find_controller(task=cfg.task, run=cfg.run)
     model, card = read_controller(folder, torch.device("cpu"))
-    check_card(card, folder, task=cfg.task)
-    name = card.task.name.rpartition("/")[2].replace(":", "-")
+    card = check_card(card, folder, task=cfg.task)
+    name = file_name(card.task.name)
     out = Path(cfg.out or f"bundles/{name}").expanduser()
     refuse_other_folder(out)
     facts = gather(model, card, folder, planner=cfg.planner.apply(card.planner))
@@ -133,7 +140,7 @@ def gather(model: WorldModel, card: Card, folder: Path, *, planner: PlannerConfi
         "randomization": card.randomization,
     }
     return Facts(
-        model=model.eval(),
+        model=_with_whole_products(model, card).eval(),
         planner=planner,
         task=card.task,
         options=options,
@@ -145,15 +152,25 @@ def gather(model: WorldModel, card: Card, folder: Path, *, planner: PlannerConfi
     )
 
 
+def _with_whole_products(model: WorldModel, card: Card) -> WorldModel:
+    """The same weights, multiplied in fp32 as a bundle's graphs do it."""
+    if card.model.precision == "fp32":
+        return model
+    whole = make_model(
+        replace(card, model=replace(card.model, precision="fp32")), torch.device("cpu")
+    )
+    whole.load_state_dict(model.state_dict())
+    return whole
+
+
 def _evaluations(folder: Path) -> tuple[Mapping[str, float], ...]:
     """The last row of the run's eval.csv, where the folder is a checkpoint of a run."""
     table = folder.parent.parent / "eval.csv"
-    if folder.parent.name != "checkpoints" or not table.is_file():
+    if folder.parent.name != "checkpoints":
         return ()
     try:
-        rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
-        return tuple({k: float(value) for k, value in row.items()} for row in rows[-1:])
-    except (ValueError, TypeError):
+        return tuple({k: float(v) for k, v in row.items()} for row in read_rows(table)[-1:])
+    except (ValueError, DataError):
         raise CheckpointError(f"{table}: expected a table of numbers, got something else") from None
 
 

@@ -1,6 +1,5 @@
 """`wmrobot info`: what is installed and found here, or what a controller was made for."""
 
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from wmrobot import __version__
 from wmrobot.app.output import emit
+from wmrobot.core.machine import cores, cpu_model
 
 PACKAGES = ("numpy", "onnxruntime", "torch", "mujoco", "dm-control", "gymnasium", "hydra-core")
 
@@ -44,7 +44,8 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpu": cpu_model(),
+        "cores": cores(),
     }
     if find_spec("mujoco") is not None:
         from wmrobot.envs.render import choose_backend
@@ -66,7 +67,8 @@ def controller(cfg: Config) -> dict[str, Any]:
         CheckpointError: There is none, or it is altered.
     """
     from wmrobot.app.controllers import CONTROLLER, KIND, SCHEMA, find_controller
-    from wmrobot.core.files import load_tree, unseal
+    from wmrobot.core.files import unseal
+    from wmrobot.core.trees import load_tree
 
     folder = find_controller(task=cfg.task, run=cfg.run)
     unseal(folder, KIND, SCHEMA)

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -55,3 +55,17 @@ def only_documents() -> Iterator[None]:
         if saved is not None:
             os.dup2(saved, descriptor)
             os.close(saved)
+
+
+def aligned(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: Container[str]
+) -> Iterator[str]:
+    """Lines of a table: columns named in `left` start at the left, others end at the right."""
+    cells = [columns, *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = [
+            cell.ljust(width) if name in left else cell.rjust(width)
+            for name, cell, width in zip(columns, row, widths, strict=True)
+        ]
+        yield "  ".join(padded).rstrip()

@@ -1,240 +1,198 @@
-"""One HTML file that tells a run: figures, tables, curves, films, commands. It needs no network."""
+"""`wmrobot report`: a run in one page: how it learned, and what its model got right."""
 
-import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from wmrobot import __version__
+from wmrobot.app.controllers import Card, find_controller, read_controller
+from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.reporting.diagnosis import Diagnosis, diagnose
+from wmrobot.app.reporting.diagnosis_page import curve_of, diagnosis_sections, loss_pictures
+from wmrobot.app.reporting.html_page import (
+    Figures,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Video,
+    write_report,
+)
+from wmrobot.app.run_folder import RUN_FILE
+from wmrobot.app.showing.episode import drive, film
+from wmrobot.app.showing.stage import build_driver, open_env
+from wmrobot.app.showing.video import write_episode
+from wmrobot.app.tables import read_rows
+from wmrobot.app.training.build import build_replay
+from wmrobot.app.training.checkpoint import TRAINING, ReplayChunks, read_training
+from wmrobot.app.training.result import Result, read_result
+from wmrobot.app.training.run_file import SUMMARY_FILE, read_settings
+from wmrobot.core.errors import CheckpointError, ConfigError, DataError, TaskError
+from wmrobot.core.files import make_folder
+from wmrobot.model.world_model import WorldModel
+
+NO_FILM = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paragraph:
-    """Plain text."""
-
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Headline figures: (name, value with unit) pairs, shown large."""
-
-    items: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Rows of text under a header; numbers are set to the right.
+class Config:
+    """Settings of `report`.
 
     Attributes:
-        header: Names of the columns.
-        rows: One text per column and row.
-        caption: What the table says.
-        highlight: Row to set off, None for no row.
+        run: Folder of a run.
+        out: The page; null takes `report.html` in that folder.
+        episodes: Episodes that each agent drives, side by side; the probe needs two.
+        horizon: Decisions that the model imagines without looking again.
+        film: MP4 to show, or none; null drives and films an episode of the last checkpoint.
+        seed: Of the environments and of the planner's noise.
+        device: auto, cpu, cuda or mps.
+        threads: Threads of torch; 0 takes OMP_NUM_THREADS, or every core.
     """
 
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str = ""
-    highlight: int | None = None
+    run: str
+    out: str | None = None
+    episodes: int = 4
+    horizon: int = 16
+    film: str | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "horizon"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ConfigError(f"seed: expected at least 0, got {self.seed}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A PNG or GIF.
-
-    Attributes:
-        data: The file's bytes, or where it lies.
-        caption: What is seen.
-    """
-
-    data: bytes | Path
-    caption: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """An SVG, as text that is trusted; its strokes may use `var(--mark)` and the like.
-
-    Attributes:
-        svg: The element.
-        caption: What is seen.
-    """
-
-    svg: str
-    caption: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Video:
-    """An MP4.
-
-    Attributes:
-        data: The file's bytes, or where it lies.
-        caption: What is seen.
-    """
-
-    data: bytes | Path
-    caption: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Commands:
-    """What to type next: (command, what it does) pairs."""
-
-    items: Sequence[tuple[str, str]]
-
-
-Block = Paragraph | Figures | Table | Picture | Drawing | Video | Commands
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A headline and what stands below it."""
-
-    title: str
-    blocks: Sequence[Block]
-
-
-def write_report(path: Path, *, title: str, sections: Sequence[Section], intro: str = "") -> None:
-    """Write a page that stands alone: style, pictures and films are inside.
-
-    Args:
-        path: The file, for instance `runs/demo/index.html`.
-        title: Title and first headline.
-        sections: What is told, in order.
-        intro: One sentence below the title.
-    """
-    from wmrobot.core.files import write_atomic  # a robot has a page, but no safetensors
-
-    write_atomic(path, render_report(title=title, sections=sections, intro=intro).encode())
-
-
-def render_report(*, title: str, sections: Sequence[Section], intro: str = "") -> str:
-    """The page itself; see `write_report`."""
-    body = "\n".join(_render_section(section) for section in sections)
-    lead = f'<p class="lead">{escape(intro)}</p>' if intro else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="generator" content="wmrobot">
-<link rel="icon" href="data:,">
-<title>{escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-<header><h1>{escape(title)}</h1>{lead}</header>
-{body}
-</main>
-</body>
-</html>
-"""
-
-
-def _render_section(section: Section) -> str:
-    blocks = "\n".join(_render(block) for block in section.blocks)
-    return f"<section>\n<h2>{escape(section.title)}</h2>\n{blocks}\n</section>"
-
-
-def _render(block: Block) -> str:
-    match block:
-        case Paragraph(text=text):
-            return f"<p>{escape(text)}</p>"
-        case Figures(items=items):
-            tiles = "".join(
-                f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-                for name, value in items
-            )
-            return f"<dl>{tiles}</dl>"
-        case Table():
-            return _render_table(block)
-        case Picture(data=data, caption=caption):
-            source = _embed(data, "image/gif" if _read(data)[:3] == b"GIF" else "image/png")
-            return _figure(f'<img alt="{escape(caption)}" src="{source}">', caption)
-        case Drawing(svg=svg, caption=caption):
-            return _figure(svg, caption)
-        case Video(data=data, caption=caption):
-            source = _embed(data, "video/mp4")
-            return _figure(
-                f'<video controls loop muted playsinline preload="auto" src="{source}"></video>',
-                caption,
-            )
-        case Commands(items=items):
-            rows = "".join(
-                f"<li><code>{escape(command)}</code><span>{escape(what)}</span></li>"
-                for command, what in items
-            )
-            return f'<ul class="commands">{rows}</ul>'
-
-
-def _render_table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
-    rows = "\n".join(
-        f"<tr{' class=best' if i == table.highlight else ''}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        + "</tr>"
-        for i, row in enumerate(table.rows)
+def run(cfg: Config, *, json: bool = False) -> int:
+    """Drive, measure, write the page."""
+    folder = Path(cfg.run).expanduser()
+    if not (folder / RUN_FILE).is_file():
+        raise CheckpointError(f"{folder}: expected a run to report on, found no {RUN_FILE}")
+    _refuse_missing(cfg.film)
+    device = pick_device(cfg.device)
+    set_threads(cfg.threads)
+    keep_freed_memory()
+    checkpoint = find_controller(task=None, run=str(folder))
+    model, card = read_controller(checkpoint, device)
+    result = read_result(folder)
+    diagnosis = diagnose(
+        model.eval(), card, episodes=cfg.episodes, horizon=cfg.horizon, seed=cfg.seed
     )
-    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    body = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
-    return f'<div class="scroll"><table>{caption}{body}</table></div>'
+    shown = _film(cfg, checkpoint, model, card)
+    page = Path(cfg.out).expanduser() if cfg.out else folder / "report.html"
+    make_folder(page.parent)
+    write_report(
+        page,
+        title=f"{card.task.name}: {folder.name}",
+        intro=f"{card.made['decisions']:,} decisions, {datetime.now():%Y-%m-%d %H:%M}, "
+        f"wmrobot {__version__}",
+        sections=[
+            _summary(folder, card, result, diagnosis),
+            *_curves(folder, card, result, shown),
+            *diagnosis_sections(diagnosis, card, cfg.episodes),
+            _replay(folder, checkpoint, card),
+            _origin(card),
+        ],
+    )
+    print(f"look at it: {page}")
+    return 0
 
 
-def _figure(inner: str, caption: str) -> str:
-    text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<figure>{inner}{text}</figure>"
+def _refuse_missing(film: str | None) -> None:
+    """Say so before anything is driven."""
+    if film not in (None, NO_FILM) and not Path(film).expanduser().is_file():
+        raise ConfigError(f"film: expected an MP4, found no such file: {film}")
 
 
-def _read(data: bytes | Path) -> bytes:
-    return data if isinstance(data, bytes) else data.read_bytes()
+def _film(cfg: Config, checkpoint: Path, model: WorldModel, card: Card) -> Path | None:
+    """The film to show, if any; an episode is driven and drawn where none of it is there."""
+    if cfg.film == NO_FILM:
+        return None
+    if cfg.film is not None:
+        return Path(cfg.film).expanduser()
+    path = Path(cfg.run).expanduser() / f"film-{checkpoint.name}.mp4"
+    if path.is_file():
+        return path
+    try:
+        with open_env(card, cfg.seed) as env:
+            agent = build_driver(model, card, "trained", cfg.seed)
+            episode = drive(agent, env, clock=None, keep_states=True)
+            write_episode(path, film(episode, env, title=card.task.name))
+    except TaskError as error:  # a task from elsewhere need not be drawable
+        print(f"no film: {error}")
+        return None
+    return path
 
 
-def _embed(data: bytes | Path, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(_read(data)).decode()}"
+def _summary(folder: Path, card: Card, result: Result, diagnosis: Diagnosis) -> Section:
+    mean, _ = diagnosis.agents["trained"]
+    items = [("return of the planner", f"{mean:.1f}")]
+    if len(result.rewards):
+        items.append(("newest evaluation", f"{result.rewards[-1]:.1f}"))
+        if not np.isnan(result.wall_clock_s[-1]):
+            items.append(("minutes until it", f"{result.wall_clock_s[-1] / 60:.1f}"))
+    items += [
+        ("latent rank", f"{diagnosis.rank:.1f} of {card.model.latent_dim}"),
+        ("over-estimation of the prior's value", f"{diagnosis.prior_value.bias:+.2f}"),
+    ]
+    blocks: list[Any] = [Figures(items=items)]
+    if not (folder / SUMMARY_FILE).exists():
+        blocks.append(Paragraph(text="This run is not finished: its last checkpoint is told."))
+    return Section(title="In short", blocks=blocks)
 
 
-_STYLE = """
-:root { --paper: #fff; --ink: #22262b; --soft: #5b6470; --line: #e3e6ea; --tint: #f6f7f9;
-  --mark: #0072b2; --best: #e8f2f9; }
-@media (prefers-color-scheme: dark) { :root { --paper: #15181c; --ink: #e6e8eb; --soft: #9aa3ad;
-  --line: #2c323a; --tint: #1d2126; --mark: #56b4e9; --best: #14303f; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1000px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; letter-spacing: -.01em; }
-h2 { font-size: 1.2rem; margin: 0 0 .9rem; }
-section { margin-top: 2.6rem; }
-p { margin: .5rem 0 1rem; max-width: 46rem; }
-.lead { color: var(--soft); margin: .5rem 0 0; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem;
-  margin: 0 0 1rem; }
-dl div { background: var(--tint); border: 1px solid var(--line); border-radius: 8px;
-  padding: .7rem .9rem; }
-dt { color: var(--soft); font-size: .82rem; }
-dd { margin: .1rem 0 0; font-size: 1.2rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.scroll { overflow-x: auto; margin: 0 0 1.2rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--soft); font-size: .88rem; padding-bottom: .4rem; }
-th, td { padding: .42rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; font-size: .85rem; }
-th:first-child, td:first-child { text-align: left; }
-tr.best td { background: var(--best); font-weight: 600; }
-figure { margin: 0 0 1.4rem; }
-img, video { display: block; width: 100%; height: auto; background: #fff; border-radius: 8px;
-  border: 1px solid var(--line); }
-img { max-width: 760px; }
-svg { display: block; width: 100%; height: auto; }
-svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
-figcaption { color: var(--soft); font-size: .88rem; margin-top: .4rem; }
-.commands { list-style: none; margin: 0; padding: 0; }
-.commands li { display: flex; flex-wrap: wrap; gap: .3rem 1rem; padding: .45rem 0;
-  border-bottom: 1px solid var(--line); }
-code { font: .9rem/1.5 ui-monospace, SFMono-Regular, Menlo, "DejaVu Sans Mono", monospace;
-  color: var(--mark); overflow-wrap: anywhere; }
-.commands span { color: var(--soft); font-size: .9rem; }
-"""
+def _curves(folder: Path, card: Card, result: Result, shown: Path | None) -> list[Section]:
+    """How it learned: evaluations, losses, gradients; and a film of what came of it."""
+    blocks: list[Any] = []
+    if len(result.steps):
+        picture = curve_of(result, card)
+        blocks.append(Picture(data=picture, caption="evaluations while it learned"))
+    rows = _train_rows(folder / "train.csv")
+    blocks += [Picture(data=data, caption=caption) for caption, data in loss_pictures(rows)]
+    sections = [Section(title="How it learned", blocks=blocks)] if blocks else []
+    if shown is not None:
+        sections.append(Section(title="Film", blocks=[Video(data=shown, caption=shown.name)]))
+    return sections
+
+
+def _train_rows(path: Path) -> dict[str, np.ndarray]:
+    """Columns of `train.csv`; NaN where a cell is empty."""
+    rows = read_rows(path)
+    if not rows:
+        return {}
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+def _replay(folder: Path, checkpoint: Path, card: Card) -> Section:
+    """What the last checkpoint's replay holds."""
+    if not (checkpoint / f"{TRAINING}.json").exists():
+        return Section(title="Replay", blocks=[Paragraph(text="None was saved.")])
+    state, settings = read_training(checkpoint), read_settings(folder)
+    shapes = dict(card.task.obs_shapes)
+    if told := state["learner"].get("state_head"):  # what training saw besides
+        shapes["state"] = told["mean"].shape
+    try:
+        replay = build_replay(settings, replace(card.task, obs_shapes=shapes), torch.device("cpu"))
+    except DataError as error:
+        return Section(title="Replay", blocks=[Paragraph(text=f"It was not read: {error}.")])
+    ReplayChunks(folder / "replay", replay).load(state["chunks"])
+    rows = [
+        ["windows that can be drawn", f"{replay.num_samples:,}"],
+        ["mean age of what is drawn [decisions]", f"{replay.mean_age:,.0f}"],
+        ["memory [MB]", f"{replay.num_bytes / 1e6:,.1f}"],
+        ["updates made", f"{state['counters']['updates']:,}"],
+    ]
+    return Section(title="Replay", blocks=[Table(header=("", ""), rows=rows)])
+
+
+def _origin(card: Card) -> Section:
+    made = {name: value for name, value in card.made.items() if not isinstance(value, dict)}
+    rows = [[name, "unknown" if value is None else str(value)] for name, value in made.items()]
+    return Section(title="Where it was trained", blocks=[Table(header=("", ""), rows=rows)])

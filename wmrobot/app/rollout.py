@@ -3,13 +3,19 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from wmrobot.app.controllers import Card, build_agent
+from wmrobot.control.agents import AgentKind
 from wmrobot.control.controller import Agent
-from wmrobot.core.spec import FloatArray, Obs, Step
+from wmrobot.core.seeds import derive_seed
+from wmrobot.core.spec import FloatArray, Obs, Step, refuse_changed
+from wmrobot.core.types import Compiler, leave_as_is
 from wmrobot.data.episodes import Episode
 from wmrobot.envs.vector import VectorEnv
+from wmrobot.model.world_model import WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +26,13 @@ class EpisodeResult:
         reward: Return, undiscounted.
         length: Decisions.
         terminated: Whether it ended before its time.
-        success: Whether the task calls it a success.
+        success: Whether the task calls it a success; None where it does not tell.
     """
 
     reward: float
     length: int
     terminated: bool
-    success: bool
+    success: bool | None
 
 
 @dataclass(kw_only=True)
@@ -37,13 +43,11 @@ class Rollout:
         episodes: One result an episode.
         act_ms: Time of each call of `act`, for all rows together [ms].
         recorded: The episodes' data, where it was asked for.
-        tells_success: Whether the task says what a success is.
     """
 
     episodes: list[EpisodeResult] = field(default_factory=list)
     act_ms: list[float] = field(default_factory=list)
     recorded: list[Episode] = field(default_factory=list)
-    tells_success: bool = True
 
     @property
     def mean_reward(self) -> float:
@@ -52,10 +56,9 @@ class Rollout:
 
     @property
     def success_rate(self) -> float | None:
-        """Share of successes; None where the task tells none."""
-        if not self.tells_success:
-            return None
-        return float(np.mean([episode.success for episode in self.episodes]))
+        """Share of successes; None where the task does not tell."""
+        told = [episode.success for episode in self.episodes if episode.success is not None]
+        return float(np.mean(told)) if told else None
 
     @property
     def termination_rate(self) -> float:
@@ -105,7 +108,7 @@ def run_episodes(
                     reward=float(total[row]),
                     length=length,
                     terminated=bool(step.terminated[row]),
-                    success=bool(step.success[row]),
+                    success=bool(step.success[row]) if step.success_told[row] else None,
                 )
         if step.ended.any():
             agent.reset(np.flatnonzero(step.ended))
@@ -113,6 +116,43 @@ def run_episodes(
     if record:
         result.recorded = list(_cut(first, history, ended))
     return result
+
+
+def evaluate(
+    model: WorldModel,
+    card: Card,
+    *,
+    episodes: int,
+    seed: int,
+    agent: AgentKind = "trained",
+    workers: int = 0,
+    record: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    compiler: Compiler = leave_as_is,
+    watch: Callable[[VectorEnv], None] = lambda env: None,
+) -> Rollout:
+    """Run `episodes` episodes without exploration, side by side.
+
+    Nothing outside is touched: the same model and seed give the same episodes, whenever they run.
+
+    Args:
+        model: Trained model.
+        card: What it was made for.
+        episodes: How many.
+        seed: Of the environments and of the planner's noise.
+        agent: Who drives.
+        workers: Processes for the environments.
+        record: Keep the episodes' data.
+        stop: Asked before every decision; True leaves out the episodes that have not ended.
+        compiler: Makes planning faster.
+        watch: Called before every decision, to look at the environments.
+    """
+    driver = build_agent(model, card, agent, seed, stream="evaluation", compiler=compiler)
+    options: dict[str, Any] = card.env_options()
+    env_seed = derive_seed(seed, "evaluation environments")
+    with VectorEnv(card.task.name, episodes, seed=env_seed, workers=workers, **options) as env:
+        refuse_changed(card.task, env.task_spec)
+        return run_episodes(driver, env, record=record, stop=stop, watch=watch)
 
 
 def _cut(

@@ -9,13 +9,9 @@
 <run>/wandb.json          id of the run on Weights & Biases, where it is logged there
 """
 
-import csv
-import io
-import os
 import platform
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +21,8 @@ from filelock import FileLock, Timeout
 
 from wmrobot import __version__
 from wmrobot.core.errors import CheckpointError
-from wmrobot.core.files import make_folder, sync_folder
+from wmrobot.core.files import make_folder
+from wmrobot.core.machine import describe_machine
 from wmrobot.core.resources import PACKAGE
 
 RUN_FILE = "run.json"
@@ -64,61 +61,6 @@ def lock_run(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-class Table:
-    """A CSV file that only grows, and can be cut back to what a checkpoint saw.
-
-    Args:
-        path: File; made with its header where it does not exist.
-        columns: Names of the columns; a file of an older version keeps its own.
-    """
-
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path, self.columns = path, tuple(columns)
-        if not path.exists() or self.size == 0:
-            self._append([self.columns])
-            sync_folder(path.parent)
-        with path.open(newline="", encoding="utf-8") as file:
-            header = file.readline()
-        if header.endswith("\n"):  # else its writer died amid it
-            self.columns = tuple(next(csv.reader([header])))
-
-    def add(self, row: Mapping[str, object]) -> None:
-        """Append one row; columns that it lacks stay empty."""
-        self._append([[_cell(row.get(name, "")) for name in self.columns]])
-
-    @property
-    def size(self) -> int:
-        """Length [bytes]."""
-        return self.path.stat().st_size
-
-    def cut(self, size: int) -> None:
-        """Forget every row written after the file had `size` bytes; 0 leaves the header.
-
-        Raises:
-            CheckpointError: The file is shorter: rows were lost that cannot be written again.
-        """
-        if self.size < size:
-            raise CheckpointError(
-                f"{self.path}: expected the {size} bytes that the checkpoint saw, got {self.size}; "
-                "put the file back as it was"
-            )
-        os.truncate(self.path, size)
-        if size == 0:
-            self._append([self.columns])
-
-    def _append(self, rows: Sequence[Sequence[object]]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        with self.path.open("ab") as file:
-            file.write(text.getvalue().encode())
-            file.flush()
-            os.fsync(file.fileno())  # before a checkpoint counts on it
-
-
-def _cell(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
 def provenance() -> dict[str, Any]:
     """Versions, commit and machine, to stand beside every figure."""
     packages: dict[str, str | None] = {}
@@ -132,7 +74,7 @@ def provenance() -> dict[str, Any]:
         "commit": commit(),
         "python": platform.python_version(),
         "packages": packages,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {sys.platform}",
+        "machine": describe_machine(),
     }
 
 

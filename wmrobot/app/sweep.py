@@ -1,20 +1,22 @@
 """`wmrobot sweep`: tasks x seeds of `train`, some at a time, beside published returns."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from wmrobot.app.anchors import Anchors, default_folder, read_anchors
-from wmrobot.app.comparison import compare
-from wmrobot.app.launcher import INTERRUPTED, Launcher, Outcome
 from wmrobot.app.output import output_folder
-from wmrobot.app.results import read_result, write_results
-from wmrobot.app.sweep_plan import Run, list_runs, read_plan, short_name
-from wmrobot.app.sweep_table import TaskRow, draw, print_tables, write_tables
+from wmrobot.app.sweeping.anchors import Anchors, default_folder, read_anchors
+from wmrobot.app.sweeping.comparison import compare
+from wmrobot.app.sweeping.launcher import INTERRUPTED, Launcher, Outcome
+from wmrobot.app.sweeping.plan import Run, list_runs, read_plan
+from wmrobot.app.sweeping.results import write_results
+from wmrobot.app.sweeping.table import TaskRow, draw, print_tables, write_tables
+from wmrobot.app.training.result import read_result
 from wmrobot.core.errors import ConfigError, TrainingError
+from wmrobot.core.machine import cores
+from wmrobot.core.spec import file_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,7 @@ def run(cfg: Config, *, json: bool = False) -> int:
 
 def launch(launcher: Launcher, runs: Sequence[Run]) -> Iterator[Outcome]:
     """Train all runs, tell of each one that ends, and hand out the outcomes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = max((cores or 1) // launcher.jobs, 1)
+    threads = max(cores() // launcher.jobs, 1)
     left = [each.with_threads(threads) for each in runs]
     done = sum(each.state() == "finished" for each in runs)
     print(f"{len(runs)} runs, {done} finished before, {launcher.jobs} at a time", file=sys.stderr)
@@ -112,7 +113,7 @@ def write_all(outcomes: Sequence[Outcome], anchors: Anchors, out: Path) -> list[
         )
         rows.append(row)
         if results:
-            name = short_name(task)
+            name = file_name(task)
             write_results(out / settings.obs / f"{name}.csv", results)
             picture = draw(row, results, published, others)
             (out / settings.obs / f"{name}-{row.profile}.png").write_bytes(picture)

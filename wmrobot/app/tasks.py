@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from wmrobot.app.output import emit
+from wmrobot.app.output import aligned, emit
 from wmrobot.envs.registry import canonical_name, make_env, task_info, task_names
 from wmrobot.envs.render import choose_backend
 from wmrobot.envs.suite import suite_names
@@ -74,7 +74,5 @@ def _source(name: str) -> str:
 def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Columns that there are values for, aligned."""
     columns = [column for column in COLUMNS if column in rows[0]]
-    cells = [columns, *([str(row[column]) for column in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        yield "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+    cells = ([str(row[column]) for column in columns] for row in rows)
+    yield from aligned(columns, cells, left=columns)

@@ -1,24 +1,21 @@
 """The whole tour in four steps: set up, drive the Qube, learn cartpole, drive what was learned."""
 
-import platform
 import shutil
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from wmrobot import __version__
 from wmrobot.app.config import load
-from wmrobot.app.controllers import find_controller, read_controller
-from wmrobot.app.drive import Drive, drive, film
-from wmrobot.app.evaluation import evaluate
+from wmrobot.app.controllers import Card, find_controller, read_controller
 from wmrobot.app.output import output_folder
-from wmrobot.app.plots import Curve, curve_png
-from wmrobot.app.report import (
+from wmrobot.app.reporting.diagnosis_page import AGENTS, curve_of
+from wmrobot.app.reporting.html_page import (
     Commands,
     Figures,
     Picture,
@@ -27,28 +24,25 @@ from wmrobot.app.report import (
     Video,
     write_report,
 )
-from wmrobot.app.rollout import Rollout
+from wmrobot.app.rollout import Rollout, evaluate
 from wmrobot.app.run_folder import RUN_FILE, provenance
-from wmrobot.app.settings import TrainConfig
-from wmrobot.app.stopwatch import TIMING_FILE, read_rows
-from wmrobot.app.train import read_settings, train
-from wmrobot.app.video import write_episode
-from wmrobot.control.agents import AgentKind
+from wmrobot.app.showing.episode import Drive, drive, film
+from wmrobot.app.showing.settings import DemoConfig
+from wmrobot.app.showing.stage import build_driver, open_env
+from wmrobot.app.showing.video import write_episode
+from wmrobot.app.train import train
+from wmrobot.app.training.result import read_result
+from wmrobot.app.training.run_file import read_settings
+from wmrobot.app.training.settings import TrainConfig
+from wmrobot.app.training.stopwatch import read_times
 from wmrobot.core.clock import SystemClock
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.files import read_json, write_json
+from wmrobot.core.machine import cpu_model
 from wmrobot.envs.render import choose_backend
-
-if TYPE_CHECKING:
-    from wmrobot.app.demo import Config
+from wmrobot.model.world_model import WorldModel
 
 ROBOT, LESSON = "qube2-swingup", "cartpole-swingup"
-AGENTS: dict[AgentKind, str] = {
-    "trained": "planner",
-    "prior": "policy prior alone",
-    "zero": "zero action",
-    "shuffled": "planner, dynamics shuffled",
-}
 EPISODES_EACH, LAST_EPISODES = 3, 10
 # what a training leaves that was killed before it had told its settings
 BEGUN = {".lock", "eval.csv", "train.csv", "timing.csv", "replay", "tensorboard", "checkpoints"}
@@ -64,7 +58,7 @@ NEXT = (
 )
 
 
-def give_tour(cfg: "Config", device: torch.device) -> int:
+def give_tour(cfg: DemoConfig, device: torch.device) -> int:
     """Run the four steps and leave `index.html` behind."""
     begin = time.perf_counter()
     out = output_folder("out", cfg.out or "runs/demo")
@@ -72,10 +66,11 @@ def give_tour(cfg: "Config", device: torch.device) -> int:
     where = _set_up(cfg, device)
     robot_table, robot_film = _drive_robot(cfg, device, out)
     run, lesson = _learn(cfg, out)
-    rollout, lesson_film = _drive_lesson(cfg, device, run, out)
+    model, card = read_controller(find_controller(task=None, run=str(run)), device)
+    rollout, lesson_film = _drive_lesson(cfg, model, card, out)
 
     shutil.copyfile(run / "eval.csv", out / "eval.csv")
-    curve = _curve(run)
+    curve = curve_of(read_result(run), card)
     (out / "curve.png").write_bytes(curve)
     returns = [episode.reward for episode in rollout.episodes]
     summary = {
@@ -122,10 +117,10 @@ def _make_room(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def _set_up(cfg: "Config", device: torch.device) -> dict[str, Any]:
+def _set_up(cfg: DemoConfig, device: torch.device) -> dict[str, Any]:
     """Step 1: what was found."""
     renderer = choose_backend()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
     took = "" if cfg.setup_s is None else f", installed in {cfg.setup_s:.0f} s"
     threads = torch.get_num_threads()
     print(f"[1/4] set-up{took}: {name}, {threads} threads, pictures by {renderer}")
@@ -138,11 +133,9 @@ def _set_up(cfg: "Config", device: torch.device) -> dict[str, Any]:
 
 
 def _drive_robot(
-    cfg: "Config", device: torch.device, out: Path
+    cfg: DemoConfig, device: torch.device, out: Path
 ) -> tuple[list[dict[str, Any]], Path]:
     """Step 2: the shipped controller on our robot in real time, and what it is compared with."""
-    from wmrobot.app.demo import build_agent, open_env
-
     model, card = read_controller(find_controller(task=ROBOT, run=None), device)
     rate = 1 / card.task.control_dt
     print(
@@ -151,7 +144,7 @@ def _drive_robot(
     )
     rows, path = [], out / f"{ROBOT}.mp4"
     for kind, label in AGENTS.items():
-        agent = build_agent(model.eval(), card, kind, cfg.seed)
+        agent = build_driver(model.eval(), card, kind, cfg.seed, cfg.compile)
         with open_env(card, cfg.seed) as env:
             agent.act(env.reset())  # the first call pays for what later ones find ready
             episodes = [
@@ -200,7 +193,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"{cells[0]:28}" + "".join(f"{cell:>13}" for cell in cells[1:])
 
 
-def _learn(cfg: "Config", out: Path) -> tuple[Path, dict[str, Any]]:
+def _learn(cfg: DemoConfig, out: Path) -> tuple[Path, dict[str, Any]]:
     """Step 3: train from scratch, or go on where an interrupted tour stopped."""
     run = out / "train"
     print(f"[3/4] {LESSON}: learning a world model from scratch (profile=nano, seed={cfg.seed})")
@@ -216,12 +209,13 @@ def _learn(cfg: "Config", out: Path) -> tuple[Path, dict[str, Any]]:
         shutil.rmtree(run, ignore_errors=True)
         words = [f"task={LESSON}", "profile=nano", f"seed={cfg.seed}", f"run={run}"]
         words += [f"device={cfg.device}", f"threads={cfg.threads}"]
+        words += [f"compile={str(cfg.compile).lower()}"]
         words += [] if cfg.steps is None else [f"steps={cfg.steps}"]
         settings = load(TrainConfig, words)
     finished, _ = train(settings)
     if not finished:
         raise KeyboardInterrupt  # what to do now has been said
-    seconds = float([*read_rows(run / TIMING_FILE)][-1]["wall_clock_s"])  # of all its processes
+    seconds = float(read_times(run)[-1]["wall_clock_s"])  # of all its processes
     facts = read_json(run / "summary.json")
     done = f"{facts['decisions']:,} decisions and {facts['updates']:,} updates"
     print(f"      {done} in {seconds:.0f} s")
@@ -230,12 +224,9 @@ def _learn(cfg: "Config", out: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _drive_lesson(
-    cfg: "Config", device: torch.device, run: Path, out: Path
+    cfg: DemoConfig, model: WorldModel, card: Card, out: Path
 ) -> tuple[Rollout, Path]:
     """Step 4: ten deterministic episodes of the last checkpoint, and a film of one more."""
-    from wmrobot.app.demo import build_agent, open_env
-
-    model, card = read_controller(find_controller(task=None, run=str(run)), device)
     rollout = evaluate(model.eval(), card, episodes=LAST_EPISODES, seed=cfg.seed + 1)
     returns = [episode.reward for episode in rollout.episodes]
     print(f"[4/4] {LESSON}: {LAST_EPISODES} episodes of the last checkpoint, deterministic")
@@ -243,23 +234,10 @@ def _drive_lesson(
     print(f"      mean {np.mean(returns):.1f}, lowest {min(returns):.1f}")
     path = out / f"{LESSON}.mp4"
     with open_env(card, cfg.seed) as env:
-        agent = build_agent(model, card, "trained", cfg.seed)
+        agent = build_driver(model, card, "trained", cfg.seed)
         episode = drive(agent, env, clock=None, keep_states=True)
         write_episode(path, film(episode, env, title=f"{LESSON}, planner"))
     return rollout, path
-
-
-def _curve(run: Path) -> bytes:
-    """Evaluations of the training as a picture."""
-    rows = np.loadtxt(run / "eval.csv", delimiter=",", skiprows=1, ndmin=2)
-    settings = read_json(run / RUN_FILE)["settings"]
-    repeat = read_controller(find_controller(task=None, run=str(run)), torch.device("cpu"))[1]
-    curve = Curve(
-        label=f"planner, {settings['eval_episodes']} episodes each",
-        decisions=rows[:, 0] / repeat.task.action_repeat,
-        returns=rows[None, :, 1],
-    )
-    return curve_png([curve], title=LESSON)
 
 
 def _sections(
@@ -321,12 +299,3 @@ def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {version}" for name, version in value.items())
     return "unknown" if value is None else str(value)
-
-
-def _cpu_name() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
-    return f"{names[0]}, {len(names)} cores" if names else platform.machine()

@@ -6,34 +6,33 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from wmrobot.app.config import load
 from wmrobot.app.controllers import checkpoint_folders
 from wmrobot.app.device import keep_freed_memory, pick_device, precision_warning, set_threads
 from wmrobot.app.output import output_folder
-from wmrobot.app.progress import Progress
 from wmrobot.app.run_folder import RUN_FILE, lock_run, provenance
-from wmrobot.app.settings import TrainConfig as Config
-from wmrobot.app.trainer import Trainer
-from wmrobot.core.config import build, to_plain
+from wmrobot.app.tables import read_rows
+from wmrobot.app.training.audience import Audience
+from wmrobot.app.training.bar import Bar
+from wmrobot.app.training.run_file import SUMMARY_FILE, read_settings, write_settings
+from wmrobot.app.training.settings import TrainConfig as Config
+from wmrobot.app.training.settings import settle_places
+from wmrobot.app.training.trainer import Trainer
 from wmrobot.core.errors import CheckpointError, ConfigError, DataError
 from wmrobot.core.files import read_json, write_json
+from wmrobot.core.spec import file_name
 from wmrobot.envs.registry import canonical_name
+from wmrobot.runtime.process import on_ending
 
-if TYPE_CHECKING:
-    from wmrobot.app.view_train import Watcher
-
-SCHEMA = 1
-SUMMARY_FILE = "summary.json"
+GETTING_READY = "getting ready"
 
 
 def run(cfg: Config, *, json: bool = False) -> int:
@@ -53,8 +52,13 @@ def train(cfg: Config) -> tuple[bool, Path]:
         CheckpointError: The folder holds another run, is in use, or its checkpoint is altered.
     """
     folder = _folder(cfg)
-    if cfg.resume is not None and cfg != load(Config, [f"resume={cfg.resume}"]):
-        raise ConfigError("resume: expected no settings beside it; the run's own are used")
+    if cfg.resume is not None and replace(cfg, extend_to=None) != load(
+        Config, [f"resume={cfg.resume}"]
+    ):
+        raise ConfigError(
+            "resume: expected no settings beside it but extend_to, which makes a run longer; "
+            "the run's own are used"
+        )
     is_new = not folder.exists()
     with lock_run(folder):
         try:
@@ -69,10 +73,17 @@ def _train(cfg: Config, folder: Path) -> bool:
     """Train in a folder that is ours alone."""
     resumed = cfg.resume is not None
     if resumed:
-        cfg = read_settings(folder)
+        stored = read_settings(folder)
+        cfg = stored if cfg.extend_to is None else _extended(stored, cfg.extend_to)
     else:
         _refuse_to_overwrite(cfg, folder)
         cfg = settle_places(cfg)
+    if not cfg.offline and cfg.steps <= cfg.seed_steps:
+        print(
+            f"warning: nothing will be learned: all {cfg.steps} decisions (steps) are random ones "
+            f"(seed_steps={cfg.seed_steps})",
+            file=sys.stderr,
+        )
     device = pick_device(cfg.device)
     threads = set_threads(cfg.threads)
     keep_freed_memory()
@@ -80,42 +91,52 @@ def _train(cfg: Config, folder: Path) -> bool:
     if device.type == "cuda":
         made["gpu"] = torch.cuda.get_device_name(device)
     begin = time.perf_counter()
-    with _watching(cfg) as watcher:
-        trainer = Trainer(cfg, folder, device, made, watcher)
-        return _run(trainer, made, begin, resumed=resumed)
+    with _audience(cfg) as audience, ExitStack() as stack:
+        with audience.during(GETTING_READY):
+            trainer = stack.enter_context(closing(Trainer(cfg, folder, device, made, audience)))
+            _get_ready(trainer, made, resumed=resumed)
+        return _run(trainer, threads, begin)
 
 
 @contextmanager
-def _watching(cfg: Config) -> "Iterator[Watcher | None]":
+def _audience(cfg: Config) -> Iterator[Audience]:
     """A window onto the run, where it is asked for."""
     if not cfg.view:
-        yield None
+        yield Audience()
         return
-    from wmrobot.app.view_train import Watcher
+    from wmrobot.app.training.window import Watcher
 
     with Watcher(cfg) as watcher:
         yield watcher
 
 
-def _run(trainer: Trainer, made: dict[str, Any], begin: float, *, resumed: bool) -> bool:
-    """Begin or go on, until it is finished or stopped."""
+def _get_ready(trainer: Trainer, made: dict[str, Any], *, resumed: bool) -> None:
+    """Be at the beginning, or where the run was stopped; its settings are on disk."""
     cfg, folder = trainer.cfg, trainer.run
+    if not resumed:
+        trainer.begin()
+        write_settings(folder, cfg, made)
+        return
+    _go_on(trainer, folder)
+    if cfg != read_settings(folder):  # it is longer now
+        (folder / SUMMARY_FILE).unlink(missing_ok=True)
+        write_settings(folder, cfg, read_json(folder / RUN_FILE)["made"])
+
+
+def _run(trainer: Trainer, threads: int, begin: float) -> bool:
+    """Until it is finished or stopped."""
+    folder = trainer.run
+    _say(trainer, folder, trainer.device.type, threads)
     try:
-        if resumed:
-            _go_on(trainer, folder)
-        else:
-            trainer.begin()
-            run_file = {"schema": SCHEMA, "settings": to_plain(cfg), "made": made}
-            write_json(folder / RUN_FILE, run_file)
-        _say(trainer, folder, trainer.device.type, made["threads"])
         trainer.rehearse()
-        print(f"  {trainer.compilation.told}", file=sys.stderr)
-        with _stop_on_signal(trainer), _bar(trainer) as show:
-            finished = trainer.loop(show)
-        if finished and not (folder / SUMMARY_FILE).exists():
-            _summarise(trainer, folder, time.perf_counter() - begin)
-    finally:
-        trainer.close()
+    except KeyboardInterrupt:
+        print(f"stopped; go on with: wmrobot train resume={folder}", file=sys.stderr)
+        raise
+    print(f"  {trainer.compilation.told}", file=sys.stderr)
+    with _stop_on_signal(trainer), closing(Bar(trainer)) as show:
+        finished = trainer.loop(show)
+    if finished and not (folder / SUMMARY_FILE).exists():
+        _summarise(trainer, folder, time.perf_counter() - begin)
     return finished
 
 
@@ -127,8 +148,15 @@ def _folder(cfg: Config) -> Path:
         return folder
     if cfg.run is not None:
         return Path(cfg.run).expanduser()
-    name = canonical_name(cfg.task).rpartition("/")[2].replace(":", "-")
+    name = file_name(canonical_name(cfg.task))
     return Path("runs") / name / f"{datetime.now():%Y%m%d-%H%M%S}-seed{cfg.seed}"
+
+
+def _extended(cfg: Config, steps: int) -> Config:
+    """Settings of a run that is made longer."""
+    if steps <= cfg.steps:
+        raise ConfigError(f"extend_to: expected more than the run's steps={cfg.steps}, got {steps}")
+    return replace(cfg, steps=steps)
 
 
 def _refuse_to_overwrite(cfg: Config, folder: Path) -> None:
@@ -143,36 +171,6 @@ def _refuse_to_overwrite(cfg: Config, folder: Path) -> None:
                 f"save_episodes: expected a folder without episodes, got {episodes}, which has "
                 "some; choose another one"
             )
-
-
-def settle_places(cfg: Config) -> Config:
-    """Settings with every place by its full path: the run goes on from any working directory."""
-    changes: dict[str, Any] = {"task": canonical_name(cfg.task)}
-    for name in ("data", "save_episodes", "init"):
-        value = getattr(cfg, name)
-        if value is not None and (name != "init" or Path(value).expanduser().is_dir()):
-            changes[name] = str(Path(value).expanduser().resolve())
-    return replace(cfg, **changes)
-
-
-def read_settings(folder: Path) -> Config:
-    """Settings that the run was started with.
-
-    Raises:
-        CheckpointError: They are malformed, or of a newer schema.
-    """
-    stored = read_json(folder / RUN_FILE)
-    if not isinstance(stored, dict) or not isinstance(stored.get("schema"), int):
-        raise CheckpointError(f"{folder / RUN_FILE}: expected an object with a schema, got neither")
-    if stored["schema"] > SCHEMA:
-        raise CheckpointError(
-            f"{folder / RUN_FILE}: schema {stored['schema']} is newer than this wmrobot reads "
-            f"({SCHEMA}); update wmrobot"
-        )
-    try:
-        return build(Config, stored.get("settings", {}))
-    except ConfigError as error:
-        raise CheckpointError(f"{folder / RUN_FILE}: {error}") from None
 
 
 def _go_on(trainer: Trainer, folder: Path) -> None:
@@ -199,67 +197,29 @@ def _say(trainer: Trainer, folder: Path, device: str, threads: int) -> None:
 
 @contextmanager
 def _stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask the loop to save and leave; a second Ctrl-C interrupts at once."""
+    """Ctrl-C, SIGTERM and SIGHUP ask the loop to save and leave; a second one interrupts it."""
 
-    def ask(number: int, _: FrameType | None) -> None:
+    def ask(_: signal.Signals) -> None:
         if trainer.stop_requested:
             raise KeyboardInterrupt
         trainer.stop_requested = True
-        os.write(2, b"\nsaving, then leaving; once more leaves at once\n")  # print may be busy
+        with suppress(OSError):  # the terminal may have gone; and print may be busy
+            os.write(2, b"\nsaving, then leaving; once more leaves at once\n")
 
-    previous = {n: signal.signal(n, ask) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_ending(ask):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-class _Bar:
-    """A live line: decisions/s, updates/s, ETA, last return."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._updates = trainer.counters.updates  # of earlier processes
-        self._bar = tqdm(
-            total=trainer.cfg.steps,
-            initial=trainer.counters.decisions,
-            unit=" decisions",
-            desc=trainer.card.task.name,
-            mininterval=0.5 if sys.stderr.isatty() else 30.0,
-            dynamic_ncols=True,
-        )
-
-    def __call__(self, progress: Progress) -> None:
-        busy = max(progress.update_s, 1e-9)
-        made = progress.counters.updates - self._updates
-        self._bar.set_postfix_str(
-            f"{made / busy:.0f} updates/s, return {progress.last_return:.0f}", refresh=False
-        )
-        self._bar.update(progress.counters.decisions - self._bar.n)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
-@contextmanager
-def _bar(trainer: Trainer) -> Iterator[_Bar]:
-    bar = _Bar(trainer)
-    try:
-        yield bar
-    finally:
-        bar.close()
 
 
 def _summarise(trainer: Trainer, folder: Path, seconds: float) -> None:
     """Write `summary.json`: what the run came to, and where its time went in this process."""
     progress = trainer.progress
-    rows = (folder / "eval.csv").read_text().splitlines()[1:]
+    rows = read_rows(folder / "eval.csv")
     summary: dict[str, Any] = {
         "task": trainer.card.task.name,
         "decisions": trainer.counters.decisions,
         "updates": trainer.counters.updates,
         "episodes": trainer.counters.episodes,
-        "last_evaluation": float(rows[-1].split(",")[1]) if rows else None,
+        "last_evaluation": float(rows[-1]["episode_reward"]) if rows else None,
         "seconds": round(seconds, 2),
         "collect_s": round(progress.collect_s, 2),
         "update_s": round(progress.update_s, 2),

@@ -10,7 +10,7 @@ from wmrobot.control.controller import Controller, check_obs, to_tensors
 from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs
 from wmrobot.core.types import LatentModel
 from wmrobot.model.world_model import WorldModel
-from wmrobot.runtime.frames import FrameStack
+from wmrobot.runtime.planning.frames import FrameStack
 
 AgentKind = Literal["trained", "prior", "zero", "random", "shuffled"]
 _GOLDEN = 0.382  # 1 - 1 / golden ratio: its multiples spread evenly over a circle

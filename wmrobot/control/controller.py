@@ -14,11 +14,12 @@ from torch import Tensor
 from wmrobot.core.errors import ObservationError
 from wmrobot.core.spec import Array, BoolArray, FloatArray, Obs
 from wmrobot.core.types import Compiler, LatentModel, Plan, PlanNoise, leave_as_is
+from wmrobot.data.memory import send
 from wmrobot.plan.config import PlannerConfig
 from wmrobot.plan.noise import draw_noise, empty_plan
 from wmrobot.plan.planner import Planner, make_planner
-from wmrobot.runtime.frames import FrameStack
-from wmrobot.runtime.observations import check_obs as check_as_deployed
+from wmrobot.runtime.planning.frames import FrameStack
+from wmrobot.runtime.planning.observations import check_obs as check_as_deployed
 
 
 class Agent(Protocol):
@@ -84,7 +85,7 @@ class Controller:
             self._plan = None
         elif self._plan is not None:
             valid = self._plan.valid.clone()
-            valid[torch.as_tensor(rows, device=valid.device)] = False
+            valid[send(torch.as_tensor(rows), valid.device)] = False
             self._plan = self._plan._replace(valid=valid)
 
     @torch.no_grad()  # inference_mode marks tensors, and compiled code would be made for each mark
@@ -106,7 +107,7 @@ class Controller:
         self._plan, noise = self._think(seen, last, batch)
         plan = self._plan
         drawn = (plan.action + plan.std[:, 0] * noise.execution).clamp(-1, 1)
-        exploring = torch.as_tensor(explore, device=device).expand(batch).unsqueeze(1)
+        exploring = send(torch.as_tensor(explore), device).expand(batch).unsqueeze(1)
         action = torch.where(exploring, drawn, plan.mean[:, 0])
         lost = plan.num_invalid == self.cfg.num_samples
         if bool(lost.any()) or not bool(action.isfinite().all()):
@@ -117,6 +118,10 @@ class Controller:
             )
         result: FloatArray = action.cpu().numpy().astype(np.float32, copy=False)
         return result
+
+    def see(self, obs: Obs) -> None:
+        """Remember observations (B, ...) on which somebody else acts, for the next frame stack."""
+        self._frames.push(obs)
 
     @torch.no_grad()
     def plan_afresh(self, seen: Mapping[str, Tensor]) -> Plan:
@@ -184,5 +189,8 @@ def check_obs(obs: Obs, shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def to_tensors(obs: Obs, device: torch.device) -> dict[str, Tensor]:
-    """Observations on the model's device, in memory of torch's own (aligned alike in every run)."""
-    return {name: torch.tensor(value, device=device) for name, value in obs.items()}
+    """Observations on the model's device, in memory of torch's own (aligned alike in every run).
+
+    On a GPU the copies may still be under way.
+    """
+    return {name: send(torch.tensor(value), device) for name, value in obs.items()}

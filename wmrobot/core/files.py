@@ -1,9 +1,6 @@
-"""Files that last: written aside, synced and renamed, every byte hashed, nothing ever unpickled.
+"""Files that last: written aside, synced and renamed, every byte hashed.
 
-A *tree* is nested dicts with string keys whose leaves are numpy arrays or plain JSON values. It is
-stored as one safetensors file (the arrays) and one JSON file (the rest). A *sealed* folder carries
-`manifest.json` with the SHA-256 of every file in it, because safetensors itself does not notice a
-flipped byte.
+A *sealed* folder carries `manifest.json` with the SHA-256 of every file in it.
 """
 
 import errno
@@ -15,17 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as dump_arrays
-
 from wmrobot.core.errors import CheckpointError
 
 MANIFEST = "manifest.json"
 REPLACED = ".replaced"
 """Ends the name of a folder while `replace_folder` puts another in its place."""
-Tree = Mapping[str, Any]
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # some network filesystems, of folders
 
 
@@ -60,11 +51,11 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     When it returns, the new one survives a loss of power too.
     """
-    _write_aside(path, data)
+    write_aside(path, data)
     sync_folder(path.parent)
 
 
-def _write_aside(path: Path, data: bytes) -> None:
+def write_aside(path: Path, data: bytes) -> None:
     """As `write_atomic`, but for the folder, which the caller syncs after several files."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -79,10 +70,11 @@ def _write_aside(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON, atomically."""
-    write_atomic(path, _dump(value))
+    write_atomic(path, dump_json(value))
 
 
-def _dump(value: object) -> bytes:
+def dump_json(value: object) -> bytes:
+    """A value as a JSON file holds it; numbers that are not finite are refused."""
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
@@ -94,56 +86,6 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(f"{path}: no such file") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: expected JSON, got something else ({error})") from None
-
-
-def save_tree(folder: Path, name: str, tree: Tree) -> None:
-    """Store a tree as `<name>.safetensors` and `<name>.json` in an existing folder."""
-    arrays: dict[str, np.ndarray] = {}
-
-    def strip(node: Any, path: str) -> Any:
-        if isinstance(node, Mapping):
-            return {key: strip(child, f"{path}/{key}") for key, child in node.items()}
-        if isinstance(node, np.ndarray):
-            arrays[path] = np.asarray(node, order="C")
-            return {"@array": path}
-        return node.item() if isinstance(node, np.generic) else node
-
-    _write_aside(folder / f"{name}.json", _dump(strip(tree, "")))
-    _write_aside(folder / f"{name}.safetensors", dump_arrays(arrays))
-    sync_folder(folder)
-
-
-def load_tree(folder: Path, name: str) -> dict[str, Any]:
-    """Read back what `save_tree` stored.
-
-    Raises:
-        CheckpointError: A file is missing, truncated or not of this format.
-    """
-    file = folder / f"{name}.safetensors"
-    try:
-        arrays = load_arrays(file.read_bytes())
-    except FileNotFoundError:
-        raise CheckpointError(f"{file}: no such file") from None
-    except SafetensorError as error:
-        raise CheckpointError(f"{file}: truncated or not safetensors ({error})") from None
-
-    def fill(node: Any) -> Any:
-        if isinstance(node, dict):
-            if set(node) == {"@array"}:
-                if node["@array"] not in arrays:
-                    raise CheckpointError(
-                        f"{file}: expected array {node['@array']!r}, which is missing"
-                    )
-                return arrays[node["@array"]]
-            return {key: fill(child) for key, child in node.items()}
-        return node
-
-    tree = fill(read_json(folder / f"{name}.json"))
-    if not isinstance(tree, dict):
-        raise CheckpointError(
-            f"{folder / name}.json: expected an object, got {type(tree).__name__}"
-        )
-    return tree
 
 
 def seal(folder: Path, meta: Mapping[str, object], shared: Mapping[str, str] | None = None) -> None:
@@ -201,7 +143,7 @@ def _read_manifest(folder: Path, kind: str, schema: int) -> dict[str, Any]:
         )
     hashes = [manifest.get(name) for name in ("sha256", "shared_sha256")]
     is_whole = manifest["schema"] >= 1 and all(isinstance(each, dict) for each in hashes)
-    if not is_whole or path.read_bytes() != _dump(manifest):
+    if not is_whole or path.read_bytes() != dump_json(manifest):
         raise CheckpointError(f"{path}: altered (not as it was written); use another one")
     return manifest
 

@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from wmrobot.core.errors import TaskError
+
 ObsMode = Literal["state", "rgb", "state+rgb"]
 Array = npt.NDArray[np.generic]
 FloatArray = npt.NDArray[np.float32]
@@ -50,6 +52,48 @@ class TaskSpec:
     obs_names: tuple[str, ...] = ()
     action_names: tuple[str, ...] = ()
 
+    def blank_obs(self, robots: int) -> dict[str, Array]:
+        """Observations (B, ...) of zeros, to rehearse with."""
+        return {
+            name: np.zeros((robots, *shape), dtype=np.uint8 if name == "rgb" else np.float32)
+            for name, shape in self.obs_shapes.items()
+        }
+
+
+def refuse_changed(then: TaskSpec, now: TaskSpec) -> None:
+    """Refuse a task that is not what something was made for; names count where both tell them.
+
+    Raises:
+        TaskError: Sizes, times or names differ.
+    """
+    differences = [
+        *(
+            (f"{name} observations", s, now.obs_shapes.get(name))
+            for name, s in then.obs_shapes.items()
+        ),
+        ("actuators", then.action_dim, now.action_dim),
+        ("control_dt [s]", round(then.control_dt, 9), round(now.control_dt, 9)),
+        ("names of observations", then.obs_names, now.obs_names or then.obs_names),
+        ("names of actuators", then.action_names, now.action_names or then.action_names),
+    ]
+    for what, expected, got in differences:
+        if expected and expected != got:
+            raise TaskError(
+                f"{then.name}: it has changed since training: expected {what} {expected}, "
+                f"got {got}; put the task back as it was, or train anew"
+            )
+
+
+def file_name(task: str) -> str:
+    """A task's name as the name of a file or a folder."""
+    return task.rpartition("/")[2].replace(":", "-")
+
+
+def is_same_task(one: str, other: str) -> bool:
+    """Whether two names are of one task; a user's file may have moved to another folder."""
+    of_files = ".py:" in one and ".py:" in other
+    return one == other or (of_files and file_name(one) == file_name(other))
+
 
 @dataclass(kw_only=True, slots=True)
 class Step:
@@ -61,8 +105,8 @@ class Step:
         terminated: (B,) the episode ended and nothing is worth anything after it.
         truncated: (B,) the episode was cut; its value goes on.
         final_obs: What the action led to; differs from `obs` only where an episode ended.
-        success: (B,) whether the task calls the episode so far a success (False where it does not
-            tell).
+        success: (B,) whether the task calls the episode so far a success.
+        success_told: (B,) whether it tells; where it does not, `success` is False.
     """
 
     obs: Obs
@@ -71,6 +115,7 @@ class Step:
     truncated: BoolArray
     final_obs: Obs
     success: BoolArray = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    success_told: BoolArray = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     @property
     def ended(self) -> BoolArray:

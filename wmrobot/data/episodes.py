@@ -14,7 +14,7 @@ from safetensors.numpy import save as dump_arrays
 
 from wmrobot.core.errors import DataError
 from wmrobot.core.files import write_atomic
-from wmrobot.core.spec import Array, FloatArray, Obs
+from wmrobot.core.spec import Array, FloatArray, Obs, is_same_task
 
 FORMAT = "wmrobot-episode-1"
 
@@ -84,7 +84,7 @@ def read_episode(path: Path, task: str | None = None) -> Episode:
         raise DataError(f"{path}: expected an episode, got something else ({error})") from None
     if meta.get("format") != FORMAT:
         raise DataError(f"{path}: expected format {FORMAT}, got {meta.get('format')}")
-    if task is not None and meta.get("task") != task:
+    if task is not None and not is_same_task(meta.get("task", ""), task):
         raise DataError(f"{path}: expected an episode of {task}, got one of {meta.get('task')}")
     missing = {"action", "reward", "terminated"} - set(arrays)
     if missing:
@@ -106,8 +106,8 @@ def read_episode(path: Path, task: str | None = None) -> Episode:
         raise DataError(f"{path}: {error}") from None
 
 
-def read_episodes(folder: Path, task: str | None = None) -> Iterator[Episode]:
-    """Every episode of a folder, in order of file names.
+def read_episodes(folder: Path, task: str | None = None) -> Iterator[tuple[Path, Episode]]:
+    """File and content of every episode of a folder, in order of file names.
 
     Raises:
         DataError: There is none, or one is malformed.
@@ -116,4 +116,4 @@ def read_episodes(folder: Path, task: str | None = None) -> Iterator[Episode]:
     if not files:
         raise DataError(f"{folder}: expected episodes (*.safetensors), found none")
     for path in files:
-        yield read_episode(path, task)
+        yield path, read_episode(path, task)

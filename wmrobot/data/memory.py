@@ -39,8 +39,9 @@ class ReplayConfig:
 def send(value: Tensor, device: torch.device) -> Tensor:
     """The same on another device; on a GPU the copy may still be under way."""
     if device.type == "cuda" and not value.is_cuda:
-        value = value.pin_memory()  # else it would wait for what the GPU has still to do
-    return value.to(device, non_blocking=True)
+        # else it would wait for what the GPU has still to do
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)  # whoever reads it on the host, or frees what it was, may do so at once
 
 
 def row_bytes(

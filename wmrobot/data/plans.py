@@ -58,9 +58,9 @@ class PlanTable:
 
     def state(self) -> FloatArray:
         """A copy of the whole table."""
-        table: FloatArray = self._table.cpu().numpy().copy()
+        table: FloatArray = self._table.to("cpu", copy=True).numpy()
         return table
 
     def load_state(self, state: FloatArray) -> None:
-        """Go on where `state` was taken."""
-        self._table.copy_(torch.from_numpy(state))
+        """Go on where `state` was taken, of this table or of a shorter one."""
+        self._table[: len(state)] = torch.from_numpy(state)

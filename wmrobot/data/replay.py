@@ -1,10 +1,11 @@
 """Replay memory: one ring of rows per environment, one stored copy of every frame.
 
 An episode of T decisions takes T + 1 rows: each holds an observation and what was done there; the
-last holds no action. A decision can be sampled as soon as it is written.
+last holds no action. A decision can be sampled as soon as it is written. Writing, drawing, saving
+and putting back stand together: they are one arithmetic of the same rows.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from wmrobot.data.episodes import Episode
 from wmrobot.data.memory import TORCH_DTYPE, row_bytes, send
 from wmrobot.data.plans import PlannedAction, PlanTable
 from wmrobot.data.windows import Windows
+
+_CHUNK_BYTES = 256 * 10**6  # copied at once to be saved, on the device and on the host
 
 
 class Replay:
@@ -57,6 +60,8 @@ class Replay:
         self.num_rows += self.num_rows // 100
         bytes_a_row = num_envs * row_bytes(obs_shapes, action_dim, keep_plans=keep_plans)
         self.num_bytes = self.num_rows * bytes_a_row
+        # each chunk begins with `horizon` rows of the one before: they should be few of its own
+        self._chunk_rows = max(_CHUNK_BYTES // bytes_a_row, 4 * horizon)
         if budget_bytes is not None and self.num_bytes > budget_bytes:
             most = budget_bytes // bytes_a_row  # rows that would fit
             fitting = (most * 100 // 101 - horizon - frame_stack) * num_envs
@@ -274,14 +279,27 @@ class Replay:
                     "pictures are whole grey levels from 0 to 255"
                 )
 
-    def rows_since(self, heads: Array) -> dict[str, Any]:
+    def chunks_since(self, heads: IntArray) -> Iterator[dict[str, Any]]:
+        """The same as `rows_since`, in pieces that need little memory beside what is stored."""
+        begin = np.maximum(heads, self.oldest)
+        while (begin < self.heads).any():
+            end = np.minimum(begin + self._chunk_rows, self.heads)
+            yield self.rows_since(begin, end)
+            begin = end
+
+    def rows_since(self, heads: IntArray, until: IntArray | None = None) -> dict[str, Any]:
         """Rows written since the heads were `heads` (B,), as a tree.
 
         The last `horizon` rows before them come too: their windows were not complete then.
+
+        Args:
+            heads: (B,) rows written before.
+            until: (B,) rows to stop before; None takes all.
         """
         windows = self._windows
+        end = self.heads if until is None else until
         begin = np.maximum(heads - self.horizon, windows.oldest)
-        rows, columns = _rows_between(begin, windows.head)
+        rows, columns = _rows_between(begin, end)
         slots = rows % self.num_rows
 
         def take(stored: Tensor) -> Array:
@@ -289,7 +307,7 @@ class Replay:
 
         return {
             "begin": begin,
-            "end": windows.head.copy(),
+            "end": end,
             "obs": {name: take(value) for name, value in self._obs.items()},
             "action": take(self._action),
             "reward": take(self._reward),
@@ -309,7 +327,7 @@ class Replay:
         return self._windows.oldest
 
     def load(self, chunks: Iterable[Mapping[str, Any]]) -> None:
-        """Fill an empty replay from chunks of `rows_since`, oldest first.
+        """Fill an empty replay from chunks of `chunks_since`, oldest first.
 
         Sampling goes on as before.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import dm_env
@@ -17,11 +17,7 @@ from wmrobot.envs.actions import ActionScale
 from wmrobot.envs.observations import StateLayout
 from wmrobot.envs.render import Renderer, make_renderer
 from wmrobot.envs.simulation_state import SimulationState
-from wmrobot.envs.task import TaskInfo
-
-NO_BLAME = nullcontext()
-DEFAULT_DECISIONS = 1000
-DEFAULT_CONTROL_DT = 0.05  # [s]
+from wmrobot.envs.task import DEFAULT_CONTROL_DT, DEFAULT_DECISIONS, NO_BLAME, TaskInfo
 
 
 class DmTask:
@@ -138,7 +134,12 @@ class DmTask:
             try:
                 for _ in range(self._info.action_repeat):
                     timestep = self._env.step(scaled)
-                    reward += timestep.reward or 0.0
+                    if timestep.reward is None:
+                        raise ObservationError(
+                            f"{self._name}: expected a number as reward, got None; "
+                            "does the task's get_reward return it?"
+                        )
+                    reward += timestep.reward
                     if timestep.last():
                         break
             except control.PhysicsError as error:

@@ -1,8 +1,8 @@
 """A Gymnasium environment as a `TaskEnv`: flat observation, scaled actions, its own time limit."""
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import gymnasium
@@ -16,11 +16,11 @@ from wmrobot.core.seeds import legacy_seed
 from wmrobot.core.spec import FloatArray, Obs, TaskSpec
 from wmrobot.envs.actions import ActionScale
 from wmrobot.envs.observations import StateLayout
-from wmrobot.envs.task import TaskInfo
+from wmrobot.envs.task import DEFAULT_CONTROL_DT, DEFAULT_DECISIONS, NO_BLAME, TaskInfo
 
-NO_BLAME = nullcontext()
-DEFAULT_DECISIONS = 1000
-DEFAULT_CONTROL_DT = 0.05  # [s]
+_PICTURE_DIMS = 3  # height, width, channels
+RESET = ("observation", "info")
+STEP = ("observation", "reward", "terminated", "truncated", "info")
 Env = gymnasium.Env[Any, Any]
 
 
@@ -99,7 +99,7 @@ class GymnasiumTask:
         if seed is not None:
             self._seed = legacy_seed(seed)
         with self._blame:
-            observation, _ = self._env.reset(seed=self._seed)
+            observation, _ = self._told(self._env.reset(seed=self._seed), RESET)
         self._seed = None
         self._decisions = 0
         return {"state": self._layout.read(observation)}
@@ -112,7 +112,8 @@ class GymnasiumTask:
         reward = 0.0
         with self._blame:
             for _ in range(self._info.action_repeat):
-                observation, step_reward, terminated, truncated, told = self._env.step(scaled)
+                outcome = self._told(self._env.step(scaled), STEP)
+                observation, step_reward, terminated, truncated, told = outcome
                 reward += float(step_reward)
                 if terminated or truncated:
                     break
@@ -126,6 +127,17 @@ class GymnasiumTask:
         success = told.get("success", told.get("is_success"))
         info = {} if success is None else {"success": bool(success)}
         return obs, reward, bool(terminated), bool(cut and not terminated), info
+
+    def _told(self, outcome: Any, parts: Sequence[str]) -> Any:
+        """What reset or step returned, once it has as many parts as Gymnasium's."""
+        if not isinstance(outcome, tuple) or len(outcome) != len(parts):
+            got = f"{len(outcome)} values" if isinstance(outcome, tuple) else type(outcome).__name__
+            call = "reset()" if parts is RESET else "step()"
+            raise TaskError(
+                f"{self._name}: expected {call} to return ({', '.join(parts)}), got {got}; "
+                "an environment of the older Gym needs shimmy's GymV21CompatibilityV0 around it"
+            )
+        return outcome
 
     def snapshot(self) -> None:
         """None: Gymnasium has no common way to tell the state."""
@@ -150,7 +162,7 @@ class GymnasiumTask:
         if not isinstance(picture, np.ndarray):
             raise TaskError(
                 f"{self._name}: expected render_mode='rgb_array' to draw, "
-                f"got {self._env.render_mode!r}"
+                f"got {self._env.render_mode!r}; make the environment with it"
             )
         # BOX takes the mean of an area, where other filters would skip pixels.
         resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BOX)
@@ -191,6 +203,11 @@ def _boxes(name: str, space: spaces.Space[Any]) -> Any:
         raise TaskError(
             f"{name}: expected Box observations, or a Dict of them, got {_kind(space)}; "
             "gymnasium.wrappers.FlattenObservation may help"
+        )
+    if space.dtype == np.uint8 and len(space.shape) == _PICTURE_DIMS:
+        raise TaskError(
+            f"{name}: expected numbers to observe, got a picture of {space.shape}; leave it out "
+            "(gymnasium.wrappers.FilterObservation), and let render() show it: obs=rgb sees that"
         )
     return space
 

@@ -46,6 +46,11 @@ class PixelEnv:
         self._drawn: Any | None = None
         if env.physics is not None:
             _check_cameras(env.physics, self._cameras)
+        elif self._cameras != (0,):
+            raise ConfigError(
+                f"cameras: expected none for {env.task_spec.name}, which draws itself, got "
+                f"{list(self._cameras)}; choose its camera where it is made"
+            )
         kept = env.task_spec.obs_shapes if self._keep_state else {}
         shapes = {**kept, "rgb": (3 * len(self._cameras), image_size, image_size)}
         self._spec = replace(env.task_spec, obs_shapes=shapes)

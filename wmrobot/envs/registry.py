@@ -45,6 +45,10 @@ def canonical_name(name: str) -> str:
         return spelled
     found = find_suite_task(name)
     if found is None:
+        if Path(name).is_dir():
+            raise TaskError(
+                f"task: expected a task's name, got the folder {name}; a run is run={name}"
+            )
         raise TaskError(unknown("task", name, task_names()))
     return found
 
@@ -126,9 +130,11 @@ def _adapt(name: str, info: TaskInfo, seed: int) -> TaskEnv:
         from wmrobot.envs.from_gymnasium import GymnasiumTask
 
         return GymnasiumTask(cast(Any, built), name, info, seed, function.blame)
+    of_old_gym = any(kind.__module__.partition(".")[0] == "gym" for kind in type(built).__mro__)
+    cure = "; shimmy's GymV21CompatibilityV0 makes a gymnasium.Env of it" if of_old_gym else ""
     raise TaskError(
         f"{name}: expected the function to return a dm_env.Environment or a gymnasium.Env, "
-        f"got {type(built).__name__}"
+        f"got {type(built).__name__}{cure}"
     )
 
 

@@ -1,5 +1,6 @@
 """Several environments stepped one after another: the rows of a `VectorEnv`, or a part of them."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -12,7 +13,7 @@ from wmrobot.envs.registry import make_env
 from wmrobot.envs.task import Randomization, RenderMode, TaskEnv
 
 if TYPE_CHECKING:
-    from wmrobot.envs.batched.bare import BarePhysics
+    from wmrobot.envs.bare_physics import BarePhysics
 
 _log = logging.getLogger(__name__)
 Snapshot = dict[str, Any]
@@ -41,7 +42,7 @@ class Rows:
     def __init__(
         self, name: str, indices: Sequence[int], seed: int, **options: Unpack[EnvOptions]
     ) -> None:
-        self._indices = tuple(indices)
+        self._indices, self._seed = tuple(indices), seed
         self._envs: list[TaskEnv] = []
         try:
             for index in self._indices:
@@ -77,6 +78,7 @@ class Rows:
             truncated=np.array(truncated, dtype=np.bool_),
             final_obs=stack(final_obs),
             success=np.array([bool(info.get("success")) for info in infos], dtype=np.bool_),
+            success_told=np.array(["success" in info for info in infos], dtype=np.bool_),
         )
 
     def snapshot(self) -> dict[str, Snapshot | None]:
@@ -97,18 +99,23 @@ class Rows:
         """
         rows = []
         for row, (index, env) in enumerate(zip(self._indices, self._envs, strict=True)):
-            state = saved[str(index)]
+            state, seen = saved[str(index)], {name: value[row] for name, value in obs.items()}
             if state is None:
                 _log.warning(
                     "%s: environment %d cannot tell its state: its episode starts anew",
                     env.task_spec.name,
                     index,
                 )
-                rows.append(env.reset())
+                rows.append(env.reset(self._seed_after(index, seen)))
             else:
                 env.restore(state)
-                rows.append({name: value[row] for name, value in obs.items()})
+                rows.append(seen)
         return stack(rows)
+
+    def _seed_after(self, index: int, seen: Obs) -> int:
+        """A seed to go on with from what was seen: the first would bring the same starts again."""
+        digest = hashlib.sha256(b"".join(seen[name].tobytes() for name in sorted(seen)))
+        return derive_seed(self._seed, f"env/{index} after {digest.hexdigest()}")
 
     def physics(self, row: int) -> Any | None:
         """The dm_control physics of one row, None where there is none."""

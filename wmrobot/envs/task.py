@@ -10,6 +10,7 @@ more, by methods:
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -21,6 +22,10 @@ from wmrobot.core.spec import FloatArray, Obs, TaskSpec
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 INFO_ATTRIBUTE = "wmrobot_task"
+# of environments that tell none
+DEFAULT_DECISIONS = 1000
+DEFAULT_CONTROL_DT = 0.05  # [s]
+NO_BLAME = nullcontext()  # errors are told as they are, for a task that is nobody's file
 RenderMode = Literal["exact", "near", "fast", "ray"]
 
 
@@ -108,7 +113,11 @@ class TaskInfo:
     randomization: Randomization = Randomization()
 
     def __post_init__(self) -> None:
-        if self.action_repeat < 1 or (self.episode_decisions or 1) < 1 or not self.cameras:
+        if (
+            self.action_repeat < 1
+            or (1 if self.episode_decisions is None else self.episode_decisions) < 1
+            or not self.cameras
+        ):
             raise ConfigError(
                 "task: expected action_repeat >= 1, episode_decisions >= 1 and a camera, "
                 f"got {self.action_repeat}, {self.episode_decisions} and {self.cameras}"

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
@@ -18,7 +17,7 @@ from wmrobot.envs.task import Randomization
 from wmrobot.envs.worker import Worker
 
 if TYPE_CHECKING:
-    from wmrobot.envs.batched.bare import BarePhysics
+    from wmrobot.envs.bare_physics import BarePhysics
 
 BATCHED_FROM = 2
 """Rows from which it pays to step them as a batch."""
@@ -149,6 +148,7 @@ class VectorEnv:
             truncated=np.concatenate([each.truncated for each in steps]),
             final_obs=concatenate([each.final_obs for each in steps]),
             success=np.concatenate([each.success for each in steps]),
+            success_told=np.concatenate([each.success_told for each in steps]),
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -210,12 +210,7 @@ class VectorEnv:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _ask(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:

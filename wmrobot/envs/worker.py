@@ -6,7 +6,6 @@ talk through a pipe: (method, arguments) there, the result, or the user's error,
 
 import atexit
 import multiprocessing
-import signal
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 
 from wmrobot.core.errors import TaskError, WmrobotError
 from wmrobot.envs.rows import EnvOptions, Rows
+from wmrobot.runtime.process import leave_endings_to_others
 
 CLOSE_TIMEOUT = 5.0  # [s]
 
@@ -84,9 +84,7 @@ def _serve(
     pipe: Connection, name: str, indices: Sequence[int], seed: int, options: EnvOptions
 ) -> None:
     """Answer until told to close, or until the parent is gone."""
-    # Both often reach a whole group of processes; they are the parent's to answer, who saves first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_endings_to_others()  # the parent saves first
     try:
         rows = Rows(name, indices, seed, **options)
     except WmrobotError as error:

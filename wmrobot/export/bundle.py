@@ -20,13 +20,13 @@ from wmrobot.export.precision import halve
 from wmrobot.export.record import Recording, TorchPlanner, record
 from wmrobot.export.stages import make_stages
 from wmrobot.plan.planner import make_rules
-from wmrobot.runtime.bundle import GOLDEN, KIND, PARITY, SCHEMA, Bundle
-from wmrobot.runtime.description import Description
-from wmrobot.runtime.document import FILE, read_description
-from wmrobot.runtime.golden import compare, dump
-from wmrobot.runtime.planner import Planner
-from wmrobot.runtime.signatures import BEGIN, PLANNER, POLICY, signatures
-from wmrobot.runtime.stages import Stages
+from wmrobot.runtime.bundle.description import Description
+from wmrobot.runtime.bundle.document import FILE, read_description
+from wmrobot.runtime.bundle.folder import GOLDEN, KIND, PARITY, SCHEMA, Bundle
+from wmrobot.runtime.bundle.signatures import BEGIN, PLANNER, POLICY, signatures
+from wmrobot.runtime.planning.golden import compare, dump
+from wmrobot.runtime.planning.planner import Planner
+from wmrobot.runtime.planning.stages import Stages
 
 Graphs = dict[str, onnx.ModelProto]
 _TIMED, _TIMED_S = 200, 3.0

@@ -20,9 +20,9 @@ from wmrobot.export.robot import (
 )
 from wmrobot.plan.config import IcemConfig
 from wmrobot.plan.planner import make_rules
-from wmrobot.runtime.bundle import to_document
-from wmrobot.runtime.document import SCHEMA, read_description
-from wmrobot.runtime.signatures import signatures
+from wmrobot.runtime.bundle.document import SCHEMA, read_description
+from wmrobot.runtime.bundle.folder import to_document
+from wmrobot.runtime.bundle.signatures import signatures
 
 SPREAD = "weighted standard deviation of the elites' estimated returns"
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from wmrobot.export.graphs import OPSET
-from wmrobot.runtime.signatures import (
+from wmrobot.runtime.bundle.signatures import (
     BEGIN,
     CHOOSE,
     ENCODE,

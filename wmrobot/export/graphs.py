@@ -9,7 +9,7 @@ import onnx
 import torch
 
 from wmrobot.export.stages import Stage
-from wmrobot.runtime.signatures import Port, Signature
+from wmrobot.runtime.bundle.signatures import Port, Signature
 
 OPSET = 20
 _DTYPES = {

@@ -18,9 +18,9 @@ import torch
 
 from wmrobot.core.errors import WmrobotError
 from wmrobot.export.record import EqualInOrder, TorchPlanner
-from wmrobot.runtime.golden import Comparison, Golden, Plan, Tick, measure
-from wmrobot.runtime.noise import Noise
-from wmrobot.runtime.planner import Outputs, Previous
+from wmrobot.runtime.planning.golden import Comparison, Golden, Plan, Tick, measure
+from wmrobot.runtime.planning.noise import Noise
+from wmrobot.runtime.planning.planner import Outputs, Previous
 
 BOUND = 1e-4
 """Largest difference of a plan's mean, in units of the action's range [-1, 1]."""

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from wmrobot.core.errors import ObservationError
 from wmrobot.core.seeds import derive_seed
+from wmrobot.core.spec import refuse_changed
 from wmrobot.core.types import Plan
 from wmrobot.envs.vector import VectorEnv
 from wmrobot.export.facts import Facts
@@ -26,11 +27,11 @@ from wmrobot.plan.search import (
     refine,
 )
 from wmrobot.runtime.arrays import Array, Obs
-from wmrobot.runtime.description import Description
-from wmrobot.runtime.frames import FrameStack
-from wmrobot.runtime.golden import Golden, Tick, pack
-from wmrobot.runtime.noise import Noise, draw_noise, make_generator
-from wmrobot.runtime.planner import Outputs, Previous, nothing_planned
+from wmrobot.runtime.bundle.description import Description
+from wmrobot.runtime.planning.frames import FrameStack
+from wmrobot.runtime.planning.golden import Golden, Tick, pack
+from wmrobot.runtime.planning.noise import Noise, draw_noise, make_generator
+from wmrobot.runtime.planning.planner import Outputs, Previous, nothing_planned
 
 ANY_BATCH = 2
 """Robots that drive where a bundle takes any number of them."""
@@ -168,6 +169,7 @@ def record(
     previous = nothing_planned(description, batch)
     env_seed = derive_seed(seed, "golden environments")
     with VectorEnv(facts.task.name, batch, seed=env_seed, **facts.options) as env:
+        refuse_changed(facts.task, env.task_spec)
         obs = env.reset()
         for noise_seed in seeds:
             spent_s = time.perf_counter() - begin_s

@@ -1,7 +1,7 @@
 """The planner cut into functions of tensors, each of which becomes one graph.
 
 They are made of `plan/search.py` and the model as it is. Inputs and outputs follow
-`runtime/signatures.py`, in order.
+`runtime/bundle/signatures.py`, in order.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from wmrobot.plan.search import (
     imagine_prior,
     refine,
 )
-from wmrobot.runtime.signatures import BEGIN, CHOOSE, ENCODE, POLICY, PROPOSE, SEARCH, STEP
+from wmrobot.runtime.bundle.signatures import BEGIN, CHOOSE, ENCODE, POLICY, PROPOSE, SEARCH, STEP
 
 Outputs = tuple[Tensor, ...]
 

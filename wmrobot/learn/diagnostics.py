@@ -12,6 +12,7 @@ from wmrobot.data.batch import Batch
 
 REST = 0.05
 """Share of a discounted return that may lie beyond an episode's cut for it to count as known."""
+_LEAST_SPREAD = 1e-8  # variance below which latents are all the same
 
 
 class OpenLoop(NamedTuple):
@@ -21,7 +22,7 @@ class OpenLoop(NamedTuple):
 
     Attributes:
         latent: (H,) squared error of the latent, as a share of the latents' variance: 0 is exact,
-            1 as bad as always predicting their mean.
+            1 as bad as always predicting their mean. NaN where they do not vary.
         reward: (H,) mean absolute error of the reward.
     """
 
@@ -50,14 +51,14 @@ class ValueBias(NamedTuple):
 
 
 @torch.no_grad()
-def open_loop_error(model: LatentModel, batch: Batch) -> OpenLoop:
+def open_loop_error(model: LatentModel, seen: Tensor, batch: Batch) -> OpenLoop:
     """Imagine the batch's own actions from its first observations, and compare with what came.
 
     Args:
-        model: World model; only `encode` and `step` are asked.
+        model: World model; only `step` is asked.
+        seen: (H + 1, B, Z) latents of the batch's observations.
         batch: H decisions; those whose mask is 0 do not count.
     """
-    seen = model.encode(batch.obs)  # (H + 1, B, Z)
     z = seen[0]
     latent, reward = [], []
     for t, action in enumerate(batch.action):
@@ -66,31 +67,33 @@ def open_loop_error(model: LatentModel, batch: Batch) -> OpenLoop:
         centre = (weight.unsqueeze(-1) * seen[t + 1]).sum(dim=0)
         spread = (weight * (seen[t + 1] - centre).square().sum(dim=-1)).sum()
         missed = (weight * (seen[t + 1] - z).square().sum(dim=-1)).sum()
-        latent.append(missed / spread.clamp(min=1e-12))
+        latent.append(missed / spread.where(spread > _LEAST_SPREAD, math.nan))
         reward.append((weight * (imagined - batch.reward[t]).abs()).sum())
     return OpenLoop(torch.stack(latent), torch.stack(reward))
 
 
 def known_returns(
-    reward: np.ndarray, discount: float, *, terminated: bool
+    reward: np.ndarray, discount: float, *, terminated: bool, beyond: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Discounted return (T,) from each decision of an episode on, and where it is known (T,).
 
     An episode that was cut goes on unseen: a return is known where at most 5% of what counts from
-    there on lies beyond the cut.
+    there on lies beyond the cut. That rest is taken to be worth what was estimated at the cut;
+    without it, values that are right would be reported as too high by up to 5%.
 
     Args:
         reward: (T,).
         discount: Weight of the next decision's value.
         terminated: Whether nothing came after.
+        beyond: Value of what follows the last reward, where the episode was only cut.
     """
     returns = np.zeros(len(reward))
-    follows = 0.0
+    follows = 0.0 if terminated else beyond
     for t in range(len(reward) - 1, -1, -1):
         follows = float(reward[t]) + discount * follows
         returns[t] = follows
-    beyond = discount ** np.arange(len(reward), 0, -1)
-    return returns, np.full(len(reward), True) if terminated else beyond <= REST
+    rest = discount ** np.arange(len(reward), 0, -1)
+    return returns, np.full(len(reward), True) if terminated else rest <= REST
 
 
 def value_bias(value: np.ndarray, returns: np.ndarray) -> ValueBias:

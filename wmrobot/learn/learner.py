@@ -20,7 +20,7 @@ from wmrobot.learn.losses import (
     prior_values,
 )
 from wmrobot.learn.shift import random_shift
-from wmrobot.learn.telling import StateHead
+from wmrobot.learn.state_head import StateHead
 from wmrobot.model.world_model import WorldModel
 
 _SCALE_PERCENTILES = (0.05, 0.95)

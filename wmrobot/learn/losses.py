@@ -10,7 +10,7 @@ from torch.nn import functional
 from wmrobot.data.batch import Batch
 from wmrobot.data.plans import PlannedAction
 from wmrobot.learn.config import LearnerConfig
-from wmrobot.learn.telling import StateHead
+from wmrobot.learn.state_head import StateHead
 from wmrobot.model.world_model import PriorSample, ValueEnsemble, WorldModel
 
 

@@ -12,8 +12,8 @@ from wmrobot.nn.activations import simnorm
 from wmrobot.nn.products import convolution
 from wmrobot.nn.stacked import NormedLinear
 
-# kernel, stride of TD-MPC2's picture encoder
-_CONVOLUTIONS = ((7, 2), (5, 2), (3, 2), (3, 1))
+CONVOLUTIONS = ((7, 2), (5, 2), (3, 2), (3, 1))
+"""Kernel and stride of each layer of TD-MPC2's picture encoder."""
 
 
 def make_state_encoder(cfg: ModelConfig, obs_dim: int) -> nn.Module:
@@ -30,9 +30,9 @@ class PictureEncoder(nn.Module):
         super().__init__()
         channels, *size = shape
         self.convolutions = nn.Sequential()
-        for index, (kernel, stride) in enumerate(_CONVOLUTIONS):
+        for index, (kernel, stride) in enumerate(CONVOLUTIONS):
             self.convolutions.append(nn.Conv2d(channels, cfg.num_channels, kernel, stride))
-            if index < len(_CONVOLUTIONS) - 1:
+            if index < len(CONVOLUTIONS) - 1:
                 self.convolutions.append(nn.ReLU(inplace=True))
             channels = cfg.num_channels
             size = [(edge - kernel) // stride + 1 for edge in size]

@@ -65,7 +65,8 @@ def stacked_linear(
         weight: (G, in, out) of the whole stack.
         bias: (G, 1, out), or None for none.
         heads: (K,) indices of the layers to use; None uses all G.
-        precision: `bf16` rounds both factors to 8 bits of mantissa; sums, and all else, are fp32.
+        precision: `bf16` rounds both factors, and the product, to 8 bits of mantissa; it is summed,
+            and all else computed, in fp32.
 
     Returns:
         (K, n, out) in the precision of x.

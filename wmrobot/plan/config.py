@@ -83,7 +83,8 @@ class IcemConfig(SearchConfig):
     """CEM with coloured noise and elites that stay (Pinneri et al. 2020).
 
     Attributes:
-        noise_beta: Exponent of the noise's power spectrum along the horizon; 0 is white.
+        noise_beta: Exponent of the noise's power spectrum along the horizon; 0 is white. So is the
+            noise of a horizon below 4, whatever this says: it has but one frequency above 0.
         keep_fraction: Share of the elites that stays in the next round, and in the next plan.
     """
 

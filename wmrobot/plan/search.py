@@ -182,7 +182,13 @@ def refine(
     imagined = Imagined(*(torch.cat(both, dim=1) for both in zip(proposals, imagined, strict=True)))
     returns = score(model, imagined, noise.heads)  # (B, N)
     finite = returns.isfinite()
-    best = returns.where(finite, float("-inf")).topk(cfg.num_elites, dim=1)
+    counts = finite
+    if rules.num_kept and cfg.num_prior:
+        again = _among(actions[:, : rules.num_kept], proposals.actions)
+        others = torch.zeros_like(finite)
+        first, end = cfg.num_prior, cfg.num_prior + rules.num_kept
+        counts = finite & ~torch.cat([others[:, :first], again, others[:, end:]], dim=1)
+    best = returns.where(counts, float("-inf")).topk(cfg.num_elites, dim=1)
     usable = best.values.isfinite()
     index = best.indices[:, :, None, None].expand(-1, -1, *found.mean.shape[1:])
     elites = imagined.actions.gather(1, index).where(usable[:, :, None, None], 0.0)
@@ -194,6 +200,12 @@ def refine(
     std = (column * (elites - mean.unsqueeze(1)).square()).sum(dim=1).sqrt()
     std = std.clamp(cfg.min_std, cfg.max_std)
     return Search(mean, std, elites, elite_returns, weights, (~finite).sum(dim=1))
+
+
+def _among(kept: Tensor, proposals: Tensor) -> Tensor:
+    """Which kept elites (B, E, H, A) are proposals (B, P, H, A), which compete as such: (B, E)."""
+    same = kept.unsqueeze(2) == proposals.unsqueeze(1)
+    return same.flatten(3).all(dim=3).any(dim=2)
 
 
 def choose(found: Search, pick: Tensor) -> Plan:

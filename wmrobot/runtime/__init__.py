@@ -9,9 +9,9 @@ action = planner.act({"state": state})  # (B, O) float32 -> (B, A) float32 in [-
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wmrobot.runtime.planner import Planner
-    from wmrobot.runtime.sensors import StateBuilder
-    from wmrobot.runtime.stages import Stages
+    from wmrobot.runtime.driving.state_builder import StateBuilder
+    from wmrobot.runtime.planning.planner import Planner
+    from wmrobot.runtime.planning.stages import Stages
 
 __all__ = ["Planner", "Stages", "StateBuilder"]
 
@@ -19,15 +19,15 @@ __all__ = ["Planner", "Stages", "StateBuilder"]
 def __getattr__(name: str) -> Any:
     """Load onnxruntime only when a planner is asked for: simulated tasks share our filters."""
     if name == "Planner":
-        from wmrobot.runtime.planner import Planner
+        from wmrobot.runtime.planning.planner import Planner
 
         return Planner
     if name == "Stages":
-        from wmrobot.runtime.stages import Stages
+        from wmrobot.runtime.planning.stages import Stages
 
         return Stages
     if name == "StateBuilder":
-        from wmrobot.runtime.sensors import StateBuilder
+        from wmrobot.runtime.driving.state_builder import StateBuilder
 
         return StateBuilder
     raise AttributeError(f"module 'wmrobot.runtime' has no attribute {name!r}")

@@ -13,6 +13,5 @@ Array = npt.NDArray[np.generic]
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]
 Obs = Mapping[str, Array]
 """One array per modality: `state` (B, O) float32, `rgb` (B, C, height, width) uint8."""

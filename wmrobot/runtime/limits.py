@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wmrobot.runtime.arrays import FloatArray
+from wmrobot.runtime.bundle.fields import Fields, parse_json
 from wmrobot.runtime.errors import RobotError
-from wmrobot.runtime.fields import Fields, parse_json
 from wmrobot.runtime.robot import RobotDescription
 
 Vector = npt.NDArray[np.float64]

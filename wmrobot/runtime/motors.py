@@ -7,8 +7,8 @@ from collections import Counter
 
 import numpy as np
 
+from wmrobot.runtime.motor_timeline import Timeline
 from wmrobot.runtime.robot import Command, Phase, Robot, Rung
-from wmrobot.runtime.timeline import Timeline
 
 WATCHDOG_NS = 100_000_000
 """[ns] without a command or a heartbeat, until the motors are stopped"""

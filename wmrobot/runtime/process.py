@@ -6,11 +6,45 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What asks a process to end; the last where a terminal or an ssh connection has gone."""
+
+
+@contextlib.contextmanager
+def on_ending(ask: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Hear of SIGTERM, SIGINT and SIGHUP.
+
+    A hang-up that is ignored (nohup) stays so. It is heard only where nothing was before: a
+    terminal that goes may say so twice, and that is no second request.
+
+    Args:
+        ask: Called, in the main thread, with each of them.
+    """
+    asked = False
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if number != signal.SIGHUP or not asked:
+            asked = True
+            ask(signal.Signals(number))
+
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard = [each for each in ENDINGS if not (ignored and each is signal.SIGHUP)]
+    before = {each: signal.signal(each, hear) for each in heard}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def leave_endings_to_others() -> None:
+    """Ignore what asks to end: it often reaches a whole group, and the parent of this answers."""
+    for each in ENDINGS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -23,19 +57,14 @@ def until_terminated(*, exit_with_stdin: bool = False) -> Iterator[None]:
         exit_with_stdin: End as well when stdin is closed.
     """
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        for each in ENDINGS:
-            signal.signal(each, signal.SIG_IGN)
+    def leave(_: signal.Signals) -> None:
+        leave_endings_to_others()
         raise SystemExit(0)
 
-    before = {number: signal.signal(number, leave) for number in ENDINGS}
-    if exit_with_stdin:
-        threading.Thread(target=_follow_stdin, daemon=True).start()
-    try:
+    with on_ending(leave):
+        if exit_with_stdin:  # now that its signal is heard
+            threading.Thread(target=_follow_stdin, daemon=True).start()
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _follow_stdin() -> None:

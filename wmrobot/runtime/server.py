@@ -13,23 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from wmrobot.runtime.arrays import FloatArray
-from wmrobot.runtime.bodies import LARGEST_POSE
 from wmrobot.runtime.errors import RobotError
-from wmrobot.runtime.greeting import Reception
 from wmrobot.runtime.lateness import Lateness
-from wmrobot.runtime.messages import (
-    Bye,
-    Clear,
-    EmergencyStop,
-    Heartbeat,
-    Hello,
-    Message,
-    Reset,
-    Status,
-    Stop,
-)
 from wmrobot.runtime.motors import Motors
-from wmrobot.runtime.port import LOOPBACK, MOST_AT_ONCE, Port, wait
 from wmrobot.runtime.process import (
     Idle,
     quiet_collector,
@@ -48,8 +34,22 @@ from wmrobot.runtime.robot import (
     as_vector,
     no_pose,
 )
+from wmrobot.runtime.wire.bodies import LARGEST_POSE
+from wmrobot.runtime.wire.greeting import Reception
+from wmrobot.runtime.wire.messages import (
+    STATUS_NS,
+    Bye,
+    Clear,
+    EmergencyStop,
+    Heartbeat,
+    Hello,
+    Message,
+    Reset,
+    Status,
+    Stop,
+)
+from wmrobot.runtime.wire.port import LOOPBACK, Port, wait
 
-STATUS_NS = 1_000_000_000
 TAKES = (Command, Heartbeat, Reset, Stop, EmergencyStop, Clear)
 
 
@@ -153,9 +153,7 @@ class Server:
 
     def step(self) -> int:
         """Do all that is due; returns when to look again at the latest [ns]."""
-        for _ in range(MOST_AT_ONCE):
-            if (received := self.port.receive()) is None:
-                break
+        for received in self.port.drain():
             message = self.reception.take(*received)
             if message is not None:
                 self._take(message)

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
 from wmrobot.runtime.errors import RobotError
@@ -48,7 +48,9 @@ def _help(config: type[Any]) -> str:
         field.name + ("" if field.default is MISSING else f"={_shown(field.default)}")
         for field in fields(config)
     )
-    return f"{inspect.cleandoc(config.__doc__ or '')}\n\nDefaults: {' '.join(defaults)}\n"
+    docs = [inspect.cleandoc(base.__doc__ or "") for base in config.__mro__ if is_dataclass(base)]
+    inherited = (doc.partition("Attributes:")[2].strip("\n") for doc in docs[1:])
+    return "\n".join([docs[0], *inherited, "", f"Defaults: {' '.join(defaults)}", ""])
 
 
 def _shown(value: object) -> str:

@@ -1,9 +1,9 @@
 """What a person can change in the window: each with a unit, a range and a default."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from wmrobot.core.errors import ConfigError, unknown
 
@@ -28,6 +28,8 @@ class Control:
         choices: Words to choose from.
         hint: What it does, in one line.
         kept: Whether the address bar keeps it.
+        only_with: Other controls by name, and the values of each with which it does something.
+        not_with: The same, of values with which it does nothing.
     """
 
     name: str
@@ -42,6 +44,14 @@ class Control:
     choices: tuple[str, ...] = ()
     hint: str = ""
     kept: bool = True
+    only_with: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    not_with: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+
+    def is_dead(self, values: Mapping[str, Value]) -> bool:
+        """Whether it does nothing while the others have these values."""
+        return any(
+            name in values and values[name] not in words for name, words in self.only_with.items()
+        ) or any(values.get(name) in words for name, words in self.not_with.items())
 
     @property
     def is_whole(self) -> bool:
@@ -103,6 +113,28 @@ def scene_controls(group: str, *, follow: bool) -> tuple[Control, ...]:
 def by_name(controls: Iterable[Control]) -> dict[str, Control]:
     """Every control by its name."""
     return {control.name: control for control in controls}
+
+
+def defaults(controls: Iterable[Control]) -> dict[str, Value]:
+    """What each is set to at first, but for buttons, which are not set to anything."""
+    return {control.name: control.default for control in controls if control.kind != "button"}
+
+
+def newest(
+    controls: Mapping[str, Control], heard: Sequence[tuple[str, Any]]
+) -> list[tuple[str, Any]]:
+    """What people did, of each value the newest alone: a slider that is dragged tells many.
+
+    Args:
+        controls: By name; every press of a button counts.
+        heard: Names and values, oldest first.
+    """
+    last = {name: index for index, (name, _) in enumerate(heard)}
+    return [
+        (name, value)
+        for index, (name, value) in enumerate(heard)
+        if last[name] == index or (name in controls and controls[name].kind == "button")
+    ]
 
 
 def to_query(controls: Iterable[Control], values: Mapping[str, Value]) -> dict[str, str]:

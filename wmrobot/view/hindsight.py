@@ -4,8 +4,11 @@ A plan of a deadline loop takes effect some ticks after its reading, and a readi
 of the decision that ends with it. So the two meet some readings later.
 """
 
+from wmrobot.runtime.bundle.description import Description
 from wmrobot.runtime.robot import Phase
 
+DISCOUNT = 0.99
+"""Where nothing tells another one."""
 EARNED = "earned return"
 RETURN_STEPS = 20
 """Rewards that were really earned, in the return that a plan is compared with."""
@@ -44,3 +47,10 @@ class Hindsight:
     def expected(self, decision: int) -> float | None:
         """Return that was expected from a decision on; None where no plan took effect at it."""
         return self._expected.get(decision)
+
+
+def discount_of(description: Description) -> float:
+    """Weight of the next decision's value, as the planner's model was trained with."""
+    model = description.document.get("model")
+    told = model.get("discount") if isinstance(model, dict) else None
+    return float(told) if isinstance(told, int | float) and 0 < told <= 1 else DISCOUNT

@@ -19,19 +19,23 @@ A message is what `packet` carries. Every part is optional; a window shows what 
 | `imagined_seen` | (nq,) bool, what the decoder can tell |
 | `camera` | (height, width, 3) uint8, what the encoder sees |
 | `values`, `choices` | present value of every control; words that one offers by its name |
+| `highs` | largest number of a slider by its name |
 | `ladder`, `guard` | state of the miss ladder and of the guard, where a deadline loop drives |
 | `rungs` | rung of every tick since the last message, oldest first |
 | `facts` | lines of text by name |
 | `say` | a line for the log |
 | `episode` | name of a recording beside the model files, to be shown again and again |
 | `cut` | true where an episode starts: curves begin anew |
+| `anew` | true where another one decides: what was planned, imagined and told is over |
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from wmrobot.view.controls import Control
 
 STAGES = ("encode", "prior", "search", "transport")
+SELDOM = 0.2
+"""[s] between two looks ahead where planning leaves no time."""
 KEPT = 1000
 """Points of a curve that are shown."""
 
@@ -44,11 +48,13 @@ class Chart:
         title: What stands above it, unit included.
         series: Name of each curve; a message's `series` tells its newest value.
         x_label: What is counted along the bottom.
+        spans: Whether a curve goes on over points without a value; else it has a hole there.
     """
 
     title: str
     series: tuple[str, ...]
     x_label: str = "time [s]"
+    spans: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,4 +87,4 @@ class Layout:
     has_scene: bool = True
     has_camera: bool = False
     follows: bool = False
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()

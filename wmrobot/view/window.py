@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from wmrobot.core.errors import ConfigError, DataError, MissingExtraError
+from wmrobot.view.hosts import LOOPBACK
 from wmrobot.view.layout import Layout
 from wmrobot.view.mailbox import Mailbox
 from wmrobot.view.packet import pack
@@ -19,7 +19,6 @@ from wmrobot.view.packet import pack
 if TYPE_CHECKING:
     import mujoco
 
-LOOPBACK = "127.0.0.1"
 START_TIMEOUT = 180.0  # [s] a crowded machine takes its time
 CLOSE_TIMEOUT = 5.0  # [s]
 DIED = "the window's process ended before it began; its last words are above"
@@ -104,7 +103,7 @@ class Window:
         """
         import mujoco
 
-        from wmrobot.view.stage import model_path
+        from wmrobot.view.page.stage import model_path
 
         self._num_models += 1
         path = model_path(self.folder, self._num_models)
@@ -141,12 +140,7 @@ class Window:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -160,12 +154,12 @@ def check_extra() -> None:
         if find_spec(package) is None:
             raise MissingExtraError(
                 f"the window needs wmrobot[view] ({package} is not installed): "
-                'pip install "wmrobot[view]"'
+                'pip install ".[view]" in its checkout'
             )
 
 
 def _serve(folder: str, pipe: Connection, address: tuple[str, int]) -> None:
     """Import what is heavy in the new process alone."""
-    from wmrobot.view.server import serve
+    from wmrobot.view.page.server import serve
 
     serve(folder, pipe, address)

@@ -9,7 +9,7 @@ from mujoco.batch import Batch
 
 from wmrobot.core.errors import ObservationError, TaskError
 from wmrobot.core.spec import BoolArray, FloatArray, Obs, Step
-from wmrobot.envs.batched.bare import STAGE, BarePhysics
+from wmrobot.envs.bare_physics import STAGE, BarePhysics
 from wmrobot.envs.batched.pictures import Pictures
 from wmrobot.envs.batched.port import Port
 from wmrobot.envs.batched.ported import RESETS_CHANGE_MODEL
@@ -114,6 +114,7 @@ class BatchedRows(Rows):
             truncated=truncated,
             final_obs=final_obs,
             success=np.zeros(num_rows, dtype=np.bool_),
+            success_told=np.zeros(num_rows, dtype=np.bool_),  # the suite's tasks tell none
         )
 
     def snapshot(self) -> dict[str, Snapshot | None]:

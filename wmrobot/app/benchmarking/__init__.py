@@ -1,0 +1,1 @@
+"""What `wmrobot bench` times, and how."""

@@ -1,0 +1,1 @@
+"""A drive with deadlines: its processes, its simulated robot, its window, its report."""

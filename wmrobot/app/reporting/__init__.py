@@ -1,0 +1,1 @@
+"""What a page tells of a run: diagnostics, curves, HTML."""

@@ -1,0 +1,1 @@
+"""An episode for people: driven at its true rate, filmed, and the tour made of such."""

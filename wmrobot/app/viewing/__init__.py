@@ -1,0 +1,1 @@
+"""The windows that `wmrobot view` and `train view=true` open."""

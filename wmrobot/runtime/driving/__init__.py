@@ -1,0 +1,1 @@
+"""From readings to commands before they are due, and what is kept of it."""

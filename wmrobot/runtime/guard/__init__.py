@@ -1,0 +1,1 @@
+"""The guard: a process between planner and robot that stops the motors."""

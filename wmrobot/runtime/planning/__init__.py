@@ -1,0 +1,1 @@
+"""The planner of a bundle, whole or stage by stage."""

@@ -1,0 +1,1 @@
+"""What goes between planner, guard and robot, as datagrams."""

@@ -1,0 +1,1 @@
+"""The control loop's end: who drives the robot of a window, and what it tells."""

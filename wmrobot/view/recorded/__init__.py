@@ -1,0 +1,1 @@
+"""Rollouts and drives that were recorded, and how they are played again."""
