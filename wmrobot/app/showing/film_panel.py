@@ -149,6 +149,7 @@ class Panel:
         done = trace.actions[max(0, decision - self._past) : decision]
         missing = np.zeros((self._past - len(done), trace.actions.shape[1]))
         table = np.concatenate([missing, done, trace.plans[decision]]).T  # (A, past + H)
+        # NaN is where nobody planned: like zero, as light as the paper
         shade = np.nan_to_num(np.clip(table, -1, 1))[..., None]
         ends = np.where(shade < 0, _rgb(BLUE), _rgb(ORANGE))
         pixels = (_rgb(PAPER) + (ends - _rgb(PAPER)) * np.abs(shade)).astype(np.uint8)
