@@ -43,7 +43,9 @@ def in_bf16(model: WorldModel) -> WorldModel:
 
 def value(model: WorldModel, z: Tensor, mean: Tensor) -> float:
     """Return that the model expects of a plan's mean (1, H, A) from z (1, Z)."""
-    imagined = imagine_candidates(model, z, mean.unsqueeze(1), torch.zeros_like(mean[:, :1]))
+    imagined = imagine_candidates(
+        model, z, mean.unsqueeze(1), torch.zeros_like(mean[:, :1]), value_lambda=1.0
+    )
     return float(score(model, imagined, torch.arange(model.cfg.num_q)))
 
 

@@ -26,6 +26,8 @@ TINY = ModelConfig(
     dropout=0.1,
 )
 STATE = {"state": (5,)}
+NUM_Q = 5
+"""Value heads of models that are not learned."""
 
 
 class PointMass:
@@ -39,7 +41,7 @@ class PointMass:
         reward = -z.square().sum(dim=-1)
         return z, reward, torch.full_like(reward, 0.9)
 
-    def value(self, z: Tensor, action: Tensor, heads: Tensor) -> Tensor:
+    def value(self, z: Tensor, action: Tensor, heads: Tensor | None) -> Tensor:
         return -z.square().sum(dim=-1)
 
     def propose(self, z: Tensor, eps: Tensor) -> Tensor:
@@ -55,7 +57,7 @@ class TerminalValue(PointMass):
         z, reward, continuation = super().step(z, action)
         return z, torch.zeros_like(reward), continuation
 
-    def value(self, z: Tensor, action: Tensor, heads: Tensor) -> Tensor:
+    def value(self, z: Tensor, action: Tensor, heads: Tensor | None) -> Tensor:
         return -(z - z.new_tensor(self.goal)).square().sum(dim=-1)
 
 
@@ -72,7 +74,7 @@ class Cliff(PointMass):
         z = torch.where(jump, 1.0, z)
         return z, reward.squeeze(-1), (z == 0).to(z.dtype).squeeze(-1)
 
-    def value(self, z: Tensor, action: Tensor, heads: Tensor) -> Tensor:
+    def value(self, z: Tensor, action: Tensor, heads: Tensor | None) -> Tensor:
         return 10 * z.squeeze(-1)
 
 
@@ -87,7 +89,8 @@ class Everything(PointMass):
         reward = (0.3 * action - z.square()).sum(dim=-1)
         return z, reward, torch.where(z[..., 0] > 0.6, z.new_tensor(0.3), z.new_tensor(0.95))
 
-    def value(self, z: Tensor, action: Tensor, heads: Tensor) -> Tensor:
+    def value(self, z: Tensor, action: Tensor, heads: Tensor | None) -> Tensor:
+        heads = torch.arange(NUM_Q) if heads is None else heads
         each = heads.to(z.dtype).unsqueeze(-1).unsqueeze(-1) + 1  # (K, 1, 1)
         return (each * (z * action).sum(dim=-1)).mean(dim=0)
 
@@ -113,7 +116,7 @@ class Lost(PointMass):
 
 
 def noise_for(
-    cfg: PlannerConfig, batch: int, action_dim: int, *, num_q: int = 5, seed: int = 0
+    cfg: PlannerConfig, batch: int, action_dim: int, *, num_q: int = NUM_Q, seed: int = 0
 ) -> PlanNoise:
     return draw_noise(
         cfg,

@@ -40,15 +40,24 @@ class Sizes:
     min_std: float
     max_std: float
     inverse_temperature: float | None  # None weighs elites alike
+    value_lambda: float
 
 
-def imagined_return(z: Array, actions: Array, terminal: Array, heads: NDArray[np.int64]) -> float:
+def imagined_return(
+    z: Array, actions: Array, terminal: Array, heads: NDArray[np.int64], value_lambda: float
+) -> float:
+    """The mean of the returns that end at each depth, as Bhardwaj et al. 2021 weigh them."""
     total, alive = 0.0, 1.0
+    by_depth = []
     for action in actions:
+        by_depth.append(total + alive * value(z, action, np.arange(5)))
         z, reward, continuation = step(z, action)
         total += alive * reward
         alive *= continuation
-    return total + alive * value(z, propose(z, terminal), heads)
+    by_depth.append(total + alive * value(z, propose(z, terminal), heads))
+    weights = (1 - value_lambda) * value_lambda ** np.arange(len(by_depth))
+    weights[-1] = value_lambda ** len(actions)
+    return float(np.dot(weights, by_depth))
 
 
 def one_later(actions: Array) -> Array:
@@ -90,7 +99,9 @@ def plan_one(
             [
                 -np.inf  # a proposal that was kept competes as a proposal
                 if any(actions is each for each in proposals) and n >= len(proposals)
-                else imagined_return(z, actions, noise["terminal"][n], noise["heads"][i])
+                else imagined_return(
+                    z, actions, noise["terminal"][n], noise["heads"][i], sizes.value_lambda
+                )
                 for n, actions in enumerate(candidates)
             ]
         )

@@ -77,6 +77,7 @@ def draw_obs(obs_shapes: dict[str, tuple[int, ...]], *lead: int) -> dict[str, to
 WITHOUT_PRIOR = MppiConfig(horizon=1, iterations=2, num_samples=9, num_elites=3, num_prior=0)
 MPPI = MppiConfig(horizon=3, iterations=2, num_samples=9, num_elites=3, num_prior=4)
 ICEM = IcemConfig(horizon=2, iterations=3, num_samples=9, num_elites=4, num_prior=2)
+BLENDED = replace(MPPI, value_lambda=0.5)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,7 @@ ICEM = IcemConfig(horizon=2, iterations=3, num_samples=9, num_elites=4, num_prio
         (STATE, True, ICEM),
         (RGB, False, MPPI),
         (STATE | RGB, True, MPPI),
+        (STATE, False, BLENDED),
     ],
 )
 def test_plan_takes_the_operations_that_torch_counts(

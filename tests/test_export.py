@@ -35,6 +35,7 @@ SIZES = {"iterations": 2, "num_samples": 16, "num_elites": 6, "num_prior": 2}
 PLANNERS = [cls(**SIZES) for cls in get_args(PlannerConfig)]
 NO_PRIOR = MppiConfig(**{**SIZES, "num_prior": 0})
 ALL_STAY = IcemConfig(**{**SIZES, "keep_fraction": 1.0})
+BLENDED = MppiConfig(**{**SIZES, "value_lambda": 0.5})
 
 
 def document(folder: Path) -> Any:
@@ -190,7 +191,7 @@ def test_a_graph_that_plans_otherwise_is_not_exported(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cfg", [*PLANNERS, NO_PRIOR, ALL_STAY], ids=lambda cfg: cfg.kind)
+@pytest.mark.parametrize("cfg", [*PLANNERS, NO_PRIOR, ALL_STAY, BLENDED], ids=lambda cfg: cfg.kind)
 def test_every_planner_is_exported(cfg: PlannerConfig, tmp_path: Path) -> None:
     folder = write(tmp_path / "bundle", random_facts(planner=cfg))
     apart = compare(Planner.load(folder).plan, read_golden(Bundle.read(folder)))

@@ -75,11 +75,16 @@ def test_nothing_counts_after_termination(cfg: PlannerConfig) -> None:
 
 
 def returns_of(
-    model: LatentModel, z: Tensor, actions: Tensor, terminal: Tensor | None = None
+    model: LatentModel,
+    z: Tensor,
+    actions: Tensor,
+    terminal: Tensor | None = None,
+    value_lambda: float = 1.0,
 ) -> Tensor:
     """Estimated returns (B, N) of candidates (B, N, H, A)."""
     terminal = torch.zeros_like(actions[:, :, 0]) if terminal is None else terminal
-    return score(model, imagine_candidates(model, z, actions, terminal), torch.arange(2))
+    imagined = imagine_candidates(model, z, actions, terminal, value_lambda)
+    return score(model, imagined, torch.arange(2))
 
 
 def test_score_ends_with_the_episode() -> None:
@@ -92,6 +97,28 @@ def test_score_discounts_rewards_and_value() -> None:
     actions = torch.tensor([[[[1.0], [0.0]]]])
     returns = returns_of(PointMass(), torch.ones(1, 1), actions)
     torch.testing.assert_close(returns, torch.tensor([[-4 - 0.9 * 4 - 0.9**2 * 4]]))
+
+
+@pytest.mark.parametrize("value_lambda", [0.0, 0.3, 1.0])
+def test_values_that_are_right_make_every_depth_agree(value_lambda: float) -> None:
+    class Steady(PointMass):
+        def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            z, _, continuation = super().step(z, action)
+            return z, torch.ones_like(continuation), continuation
+
+        def value(self, z: Tensor, action: Tensor, heads: Tensor | None) -> Tensor:
+            return torch.full((z + action).shape[:-1], 1 / (1 - 0.9))
+
+    actions = torch.rand(2, 4, 3, 1)
+    returns = returns_of(Steady(), torch.ones(2, 1), actions, value_lambda=value_lambda)
+    torch.testing.assert_close(returns, torch.full((2, 4), 10.0))
+
+
+def test_values_on_the_way_by_hand() -> None:
+    """From z = 1, where the value is -1, by -1 to 0, which is worth 0 and stays there."""
+    actions = torch.tensor([[[[-1.0], [0.0]]]])
+    returns = returns_of(PointMass(), torch.ones(1, 1), actions, value_lambda=0.75)
+    torch.testing.assert_close(returns, torch.tensor([[0.25 * -1.0]]))
 
 
 def test_mppi_with_two_candidates_by_hand() -> None:
@@ -131,6 +158,12 @@ def test_mppi_with_two_candidates_by_hand() -> None:
         CemConfig(horizon=2, iterations=4, num_samples=16, num_elites=4, num_prior=0),
         CemConfig(horizon=4, iterations=2, num_samples=20, num_elites=1, num_prior=2),
         IcemConfig(horizon=3, iterations=4, num_samples=20, num_elites=8, num_prior=3),
+        MppiConfig(
+            horizon=3, iterations=3, num_samples=20, num_elites=5, num_prior=3, value_lambda=0.6
+        ),
+        IcemConfig(
+            horizon=2, iterations=3, num_samples=20, num_elites=8, num_prior=3, value_lambda=0.2
+        ),
     ],
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -155,6 +188,7 @@ def test_agrees_with_the_numpy_reference(cfg: PlannerConfig, seed: int) -> None:
         min_std=cfg.min_std,
         max_std=cfg.max_std,
         inverse_temperature=cfg.inverse_temperature if isinstance(cfg, MppiConfig) else None,
+        value_lambda=cfg.value_lambda,
     )
     for row in range(batch):
         expected = reference.plan_one(
@@ -355,7 +389,8 @@ def test_proposals_follow_the_imagined_latent() -> None:
 
     noise = torch.zeros(1, 1, 3, 1)
     noise[0, 0, 1] = 0.25
-    proposals = imagine_prior(Follows(), torch.ones(1, 1), noise, torch.zeros(1, 1, 1))
+    eps = torch.zeros(1, 1, 1)
+    proposals = imagine_prior(Follows(), torch.ones(1, 1), noise, eps, value_lambda=1.0)
     # z: 1, 0.5, 0.5
     assert proposals.actions.flatten().tolist() == [-0.5, 0.0, -0.25]
     assert proposals.z.item() == 0.25
@@ -364,8 +399,13 @@ def test_proposals_follow_the_imagined_latent() -> None:
 @each_planner
 @pytest.mark.parametrize("num_prior", [0, 5])
 @pytest.mark.parametrize("episodic", [False, True])
-def test_plans_in_a_learned_model(cfg: PlannerConfig, num_prior: int, episodic: bool) -> None:
-    cfg = type(cfg)(iterations=2, num_samples=16, num_elites=4, num_prior=num_prior)
+@pytest.mark.parametrize("value_lambda", [0.7, 1.0])
+def test_plans_in_a_learned_model(
+    cfg: PlannerConfig, num_prior: int, *, episodic: bool, value_lambda: float
+) -> None:
+    cfg = type(cfg)(
+        iterations=2, num_samples=16, num_elites=4, num_prior=num_prior, value_lambda=value_lambda
+    )
     model = tiny_model(trained=True, episodic=episodic)
     with torch.inference_mode():
         z = model.encode({"state": torch.randn(3, 5, generator=torch.Generator().manual_seed(0))})
@@ -400,6 +440,7 @@ def test_plans_in_a_learned_model(cfg: PlannerConfig, num_prior: int, episodic: 
             {"inverse_temperature": 0.0},
             "inverse_temperature: expected more than 0, got 0.0",
         ),
+        (CemConfig, {"value_lambda": 1.5}, "value_lambda: expected 0 to 1, got 1.5"),
         (IcemConfig, {"noise_beta": -1.0}, "noise_beta: expected at least 0, got -1.0"),
         (IcemConfig, {"keep_fraction": 1.5}, "keep_fraction: expected 0 to 1, got 1.5"),
         (

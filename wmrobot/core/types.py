@@ -40,8 +40,11 @@ class LatentModel(Protocol):
         """
         ...
 
-    def value(self, z: Tensor, action: Tensor, heads: Tensor) -> Tensor:
-        """Return-to-go (...,): mean of the value heads whose indices are in `heads` (K,)."""
+    def value(self, z: Tensor, action: Tensor, heads: Tensor | None) -> Tensor:
+        """Return-to-go (...,), or what broadcasts to that, of z and action, which broadcast.
+
+        It is the mean of the value heads whose indices are in `heads` (K,), or of all.
+        """
         ...
 
     def propose(self, z: Tensor, eps: Tensor) -> Tensor:

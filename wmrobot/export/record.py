@@ -104,7 +104,8 @@ class TorchPlanner:
         mean, valid, elites = map(torch.tensor, previous)
         kept = self.rules.num_kept
         num_prior = prior.shape[1]
-        proposals: Imagined = imagine_prior(self.model, z, prior, terminal[:, :num_prior])
+        eps, value_lambda = terminal[:, :num_prior], self.rules.cfg.value_lambda
+        proposals: Imagined = imagine_prior(self.model, z, prior, eps, value_lambda)
         count = valid.to(torch.long)
         last = Plan(mean, mean, elites, valid, mean[:, 0], mean[:, 0, 0], count)
         found = begin(last, self.rules.cfg)

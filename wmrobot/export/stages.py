@@ -52,7 +52,7 @@ def make_stages(model: WorldModel, rules: Rules) -> Mapping[str, Stage]:
         return (model.encode(dict(zip(modalities, obs, strict=True))),)
 
     def propose(z: Tensor, prior: Tensor, terminal: Tensor) -> Outputs:
-        return imagine_prior(model, z, prior, terminal)
+        return imagine_prior(model, z, prior, terminal, rules.cfg.value_lambda)
 
     def step(z: Tensor, action: Tensor) -> Outputs:
         return model.step(z, action)

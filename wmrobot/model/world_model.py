@@ -41,9 +41,12 @@ class ValueEnsemble(nn.Module):
         heads: Tensor | None = None,
         dropout_mask: Tensor | None = None,
     ) -> Tensor:
-        """Logits (K, ..., M) of the chosen heads; `dropout_mask` is (K, n, width)."""
+        """Logits (K, ..., M) of the chosen heads; `dropout_mask` is (K, n, width).
+
+        z and action may broadcast.
+        """
         logits: Tensor = self.head(self.body(z, action, heads, dropout_mask), heads)
-        return logits.reshape(len(logits), *z.shape[:-1], logits.shape[-1])
+        return logits.reshape(len(logits), *_broadcast(z, action), logits.shape[-1])
 
 
 class WorldModel(nn.Module):
@@ -103,8 +106,7 @@ class WorldModel(nn.Module):
         dynamics, reward = self.transition(z, action).unbind(0)
         next_z = simnorm(self.dynamics_head(dynamics), self.cfg.simnorm_dim)
         logits: Tensor = self.reward_head(reward)
-        shapes = z.shape[:-1], action.shape[:-1]
-        lead = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+        lead = _broadcast(z, action)
         return next_z.reshape(*lead, z.shape[-1]), logits.reshape(*lead, logits.shape[-1])
 
     def termination_logit(self, z: Tensor) -> Tensor:
@@ -121,12 +123,13 @@ class WorldModel(nn.Module):
         goes_on = (self.termination_logit(next_z) <= 0).to(reward.dtype)
         return next_z, reward, goes_on * self.discount
 
-    def value(self, z: Tensor, action: Tensor, heads: Tensor) -> Tensor:
+    def value(self, z: Tensor, action: Tensor, heads: Tensor | None) -> Tensor:
         """See `LatentModel.value`."""
-        # a mean of all heads needs no choice among them, nor copies of their weights
-        every = len(heads) == self.cfg.num_q and not torch.compiler.is_exporting()
-        chosen = None if every else heads
-        return self.two_hot.decode(self.values(z, action, chosen)).mean(dim=0)
+        # a mean of all heads needs no choice among them, nor copies of their weights; an exported
+        # graph keeps its input
+        if heads is not None and len(heads) == self.cfg.num_q and not torch.compiler.is_exporting():
+            heads = None
+        return self.two_hot.decode(self.values(z, action, heads)).mean(dim=0)
 
     def prior_moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation (..., A) of the prior before squashing."""
@@ -150,3 +153,9 @@ class WorldModel(nn.Module):
         before = torch.addcmul(mean, eps, log_std.exp())
         squash = 2 * (math.log(2) - before - nn.functional.softplus(-2 * before))
         return PriorSample(before.tanh(), gaussian - squash.sum(dim=-1))
+
+
+def _broadcast(z: Tensor, action: Tensor) -> torch.Size:
+    """Leading axes of what is computed from both."""
+    lead: torch.Size = torch.broadcast_shapes(z.shape[:-1], action.shape[:-1])  # type: ignore[no-untyped-call]
+    return lead

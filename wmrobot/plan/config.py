@@ -21,6 +21,10 @@ class SearchConfig:
         num_prior: P, action sequences proposed by the policy prior (TD-MPC2's `num_pi_trajs`).
         min_std: Least spread of the search.
         max_std: Spread that the search starts with.
+        value_lambda: What all that lies deeper in a rollout counts, beside the value of the action
+            taken at each depth (Bhardwaj, Choudhury, Boots 2021, "Blending MPC & Value Function
+            Approximation", where it is lambda). 1 asks for a value only where the rollout ends, as
+            TD-MPC2 does; 0 believes the value of the first action.
     """
 
     horizon: int = 3
@@ -30,6 +34,7 @@ class SearchConfig:
     num_prior: int = 24
     min_std: float = 0.05
     max_std: float = 2.0
+    value_lambda: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("horizon", "iterations", "num_samples", "num_elites"):
@@ -50,6 +55,8 @@ class SearchConfig:
                 f"min_std, max_std: expected 0 < min_std <= max_std, "
                 f"got {self.min_std} and {self.max_std}"
             )
+        if not 0 <= self.value_lambda <= 1:
+            raise ConfigError(f"value_lambda: expected 0 to 1, got {self.value_lambda}")
 
 
 @dataclass(frozen=True, kw_only=True)

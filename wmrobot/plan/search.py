@@ -52,7 +52,7 @@ class Imagined(NamedTuple):
 
     Attributes:
         actions: (B, N, H, A) what was done.
-        earned: (B, N) discounted sum of the H rewards.
+        earned: (B, N) discounted sum of the H rewards, and of the values on the way that count.
         weight: (B, N) what the value of the end counts.
         z: (B, N, Z) where they end.
         terminal_action: (B, N, A) the prior's action there.
@@ -86,7 +86,12 @@ class Search(NamedTuple):
 
 
 def imagine(
-    model: LatentModel, z: Tensor, act: Callable[[int, Tensor], Tensor], horizon: int, eps: Tensor
+    model: LatentModel,
+    z: Tensor,
+    act: Callable[[int, Tensor], Tensor],
+    horizon: int,
+    eps: Tensor,
+    value_lambda: float,
 ) -> Imagined:
     """Roll action sequences out.
 
@@ -96,6 +101,7 @@ def imagine(
         act: Decision t and the latents then, (B, N, Z) or (B, 1, Z), to actions (B, N, A).
         horizon: H.
         eps: (B, N, A) noise of the prior's action at the end.
+        value_lambda: See `SearchConfig`.
     """
     # One row for all candidates of a robot: the model multiplies what they share only once.
     z = z.unsqueeze(1)
@@ -103,6 +109,11 @@ def imagine(
     actions = []
     for t in range(horizon):
         actions.append(act(t, z))
+        if value_lambda < 1:
+            # of all heads: a rollout of the prior is imagined before any round draws its two
+            value = model.value(z, actions[-1], None)
+            earned = earned + weight * (1 - value_lambda) * value
+            weight = weight * value_lambda
         z, reward, continuation = model.step(z, actions[-1])
         earned = earned + weight * reward
         weight = weight * continuation
@@ -110,14 +121,22 @@ def imagine(
     return Imagined(torch.stack(actions, dim=2), earned, weight, z, model.propose(z, eps))
 
 
-def imagine_candidates(model: LatentModel, z: Tensor, actions: Tensor, eps: Tensor) -> Imagined:
+def imagine_candidates(
+    model: LatentModel, z: Tensor, actions: Tensor, eps: Tensor, value_lambda: float
+) -> Imagined:
     """Roll out given actions (B, N, H, A); see `imagine`."""
-    return imagine(model, z, lambda t, _: actions[:, :, t], actions.shape[2], eps)
+    return imagine(model, z, lambda t, _: actions[:, :, t], actions.shape[2], eps, value_lambda)
 
 
-def imagine_prior(model: LatentModel, z: Tensor, noise: Tensor, eps: Tensor) -> Imagined:
+def imagine_prior(
+    model: LatentModel, z: Tensor, noise: Tensor, eps: Tensor, value_lambda: float
+) -> Imagined:
     """Roll out what the policy prior does for `noise` (B, P, H, A); see `imagine`."""
-    return imagine(model, z, lambda t, z: model.propose(z, noise[:, :, t]), noise.shape[2], eps)
+
+    def act(t: int, z: Tensor) -> Tensor:
+        return model.propose(z, noise[:, :, t])
+
+    return imagine(model, z, act, noise.shape[2], eps, value_lambda)
 
 
 def score(model: LatentModel, imagined: Imagined, heads: Tensor) -> Tensor:
@@ -178,7 +197,7 @@ def refine(
     drawn = noise.candidates[:, : noise.candidates.shape[1] - rules.num_kept]
     drawn = (found.mean.unsqueeze(1) + found.std.unsqueeze(1) * drawn).clamp(-1, 1)
     actions = torch.cat([found.elites[:, : rules.num_kept], drawn], dim=1)
-    imagined = imagine_candidates(model, z, actions, noise.terminal)
+    imagined = imagine_candidates(model, z, actions, noise.terminal, cfg.value_lambda)
     imagined = Imagined(*(torch.cat(both, dim=1) for both in zip(proposals, imagined, strict=True)))
     returns = score(model, imagined, noise.heads)  # (B, N)
     finite = returns.isfinite()
@@ -238,12 +257,14 @@ def search(model: LatentModel, z: Tensor, warm_start: Plan, noise: PlanNoise, ru
         noise: Drawn for this tick.
         rules: What tells one planner from another.
     """
-    return search_from(model, z, propose(model, z, noise), warm_start, noise, rules)
+    proposals = propose(model, z, noise, rules)
+    return search_from(model, z, proposals, warm_start, noise, rules)
 
 
-def propose(model: LatentModel, z: Tensor, noise: PlanNoise) -> Imagined:
+def propose(model: LatentModel, z: Tensor, noise: PlanNoise, rules: Rules) -> Imagined:
     """The prior's P rollouts of a tick, which take part in every round."""
-    return imagine_prior(model, z, noise.prior, noise.terminal[:, : noise.prior.shape[1]])
+    eps = noise.terminal[:, : noise.prior.shape[1]]
+    return imagine_prior(model, z, noise.prior, eps, rules.cfg.value_lambda)
 
 
 def search_from(

@@ -24,6 +24,8 @@ class RowCost:
         predict_latent: The part of `predict` that multiplies the latent itself, not the action.
         terminate: Termination; 0 where a task is not episodic.
         head: One value head.
+        values: All value heads.
+        values_latent: The part of `values` that multiplies the latent itself.
         prior: Policy prior.
         prior_first: Its first layer.
     """
@@ -34,6 +36,8 @@ class RowCost:
     predict_latent: int
     terminate: int
     head: int
+    values: int
+    values_latent: int
     prior: int
     prior_first: int
 
@@ -56,13 +60,16 @@ def row_cost(
     z, width, bins = cfg.latent_dim, cfg.mlp_dim, cfg.num_bins
     encoders = [_encoder_layers(cfg, shape) for shape in obs_shapes.values()]
     body = (z + action_dim) * width + width * width
+    head = body + width * bins
     return RowCost(
         encode=sum(map(sum, encoders)),
         encode_first=sum(layers[0] for layers in encoders),
         predict=2 * body + width * z + width * bins,
         predict_latent=2 * z * width,
         terminate=z * width + width * width + width if episodic else 0,
-        head=body + width * bins,
+        head=head,
+        values=cfg.num_q * head,
+        values_latent=cfg.num_q * z * width,
         prior=z * width + width * width + width * 2 * action_dim,
         prior_first=z * width,
     )
@@ -85,10 +92,13 @@ def _encoder_layers(cfg: ModelConfig, shape: tuple[int, ...]) -> list[int]:
 def plan_flops(cost: RowCost, cfg: PlannerConfig, batch: int) -> int:
     """What the search does: all that is necessary, and a little for one row of each robot.
 
-    The latent's part of the first prediction is computed in every iteration and for the proposals,
-    instead of once for all; and a planner without proposals still asks the prior at the root.
+    The latent's part of the first prediction, and of values there, is computed in every iteration
+    and for the proposals, instead of once for all; and a planner without proposals still asks the
+    prior at the root.
     """
-    again = cfg.iterations * cost.predict_latent + (0 if cfg.num_prior else cost.prior)
+    values_latent = cost.values_latent if cfg.value_lambda < 1 else 0
+    again = cfg.iterations * (cost.predict_latent + values_latent)
+    again += 0 if cfg.num_prior else cost.prior
     return necessary_plan_flops(cost, cfg, batch) + 2 * batch * again
 
 
@@ -101,6 +111,9 @@ def necessary_plan_flops(cost: RowCost, cfg: PlannerConfig, batch: int) -> int:
     """
     rollout = cfg.horizon * (cost.predict + cost.terminate) - cost.predict_latent
     root = cost.encode + cost.predict_latent + (cost.prior if cfg.num_prior else 0)
+    if cfg.value_lambda < 1:  # values on the way
+        rollout += cfg.horizon * cost.values - cost.values_latent
+        root += cost.values_latent
     # the root's own proposal differs between sequences by its noise alone; the last one is terminal
     proposal = rollout + cfg.horizon * cost.prior + cfg.iterations * 2 * cost.head
     candidate = rollout + cost.prior + 2 * cost.head

@@ -33,8 +33,9 @@ class Stages:
         compiler: Compiler = leave_as_is,
     ) -> None:
         self._encode = compiler(_encode)
-        self._propose = compiler(propose)
-        self._search = compiler(partial(search_from, rules=make_rules(cfg)))
+        rules = make_rules(cfg)
+        self._propose = compiler(partial(propose, rules=rules))
+        self._search = compiler(partial(search_from, rules=rules))
         self._wait = wait
         self.ms: dict[str, float] = {"encode": 0.0, "prior": 0.0, "search": 0.0}
         self.z: Tensor | None = None
