@@ -72,6 +72,12 @@ def prior_actions(z: Array, noise: Array) -> Array:
     return actions
 
 
+def _competes(actions: Array, before: list[Array], num_prior: int, num_kept: int) -> bool:
+    """Whether a kept candidate equals one that stands before it."""
+    is_kept = num_prior <= len(before) < num_prior + num_kept
+    return is_kept and any(np.array_equal(actions, each) for each in before)
+
+
 def plan_one(
     z: Array, warm: dict[str, Any], noise: dict[str, Any], sizes: Sizes
 ) -> dict[str, Array]:
@@ -97,8 +103,8 @@ def plan_one(
         candidates = [*proposals, *kept, *drawn]
         returns = np.array(
             [
-                -np.inf  # a proposal that was kept competes as a proposal
-                if any(actions is each for each in proposals) and n >= len(proposals)
+                -np.inf  # what was kept and competes already, as a proposal or as another elite
+                if _competes(actions, candidates[:n], len(proposals), len(kept))
                 else imagined_return(
                     z, actions, noise["terminal"][n], noise["heads"][i], sizes.value_lambda
                 )

@@ -126,9 +126,11 @@ def test_pictures_need_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: expected a file.png, then names of tasks\n"
 
 
-def returns(*means: float) -> dict[str, np.ndarray]:
-    spread = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-    return {f"task {i}": mean + 5 * spread for i, mean in enumerate(means)}
+def returns(*means: float) -> dict[str, dict[int, float]]:
+    return {
+        f"task {i}": {seed: mean + 5 * (seed - 3) for seed in range(1, 6)}
+        for i, mean in enumerate(means)
+    }
 
 
 @pytest.mark.parametrize(
@@ -162,3 +164,23 @@ def test_a_setting_is_not_judged_by_fewer_seeds(
     assert json.loads(capsys.readouterr().out)["tasks"]["cheetah-run"]["change_percent"] == 0
     assert ablation.main(["plain", "other", f"results={tmp_path}"]) == 2
     assert capsys.readouterr().err == ("error: cheetah-run: expected 5 finished seeds, got 4\n")
+    text = (tmp_path / "plain" / "runs.csv").read_text()
+    (tmp_path / "other" / "runs.csv").write_text(text.replace("run,3,fin", "run,8,fin"))
+    assert ablation.main(["plain", "other", f"results={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        "error: cheetah-run: expected the seeds of the default, [0, 1, 2, 3, 4], got "
+        "[0, 1, 2, 4, 8]\n"
+    )
+    (tmp_path / "other" / "runs.csv").write_text(text.replace("50000", "100000"))
+    assert ablation.main(["plain", "other", f"results={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'other'}: cheetah-run, seed 0: expected a run of 50,000 environment "
+        "steps, got 100,000\n"
+    )
+
+
+def test_resampled_means_are_as_far_apart_as_means_are() -> None:
+    found = np.array([3.0, 5.0, 4.0, 8.0, 10.0])
+    means = ablation._resampled_means(found, np.random.default_rng(0))
+    assert means.mean() == pytest.approx(6.0, abs=0.05)
+    assert means.std() == pytest.approx(found.std(ddof=1) / np.sqrt(5), rel=0.03)

@@ -277,6 +277,13 @@ def test_a_prior_that_is_not_finite_is_not_sent_and_one_too_large_is_cut(
     assert (command and command.actions.tolist()) == (sent and [[sent]])
 
 
+def test_without_proposals_there_is_no_prior_to_fall_back_on() -> None:
+    few = describe(horizon=1)
+    loop = Loop(description=replace(few, search=replace(few.search, num_prior=0)))
+    loop()
+    assert loop(late_ns=15 * MS).command is None
+
+
 def test_every_plan_has_noise_of_its_own() -> None:
     loop = Loop()
     assert len({loop().start.noise_seed for _ in range(10)}) == 10

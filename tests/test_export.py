@@ -290,6 +290,11 @@ def test_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
             ["qube2-swingup", "planner.num_elites=500", "out=/nowhere"],
             "error: num_elites: expected at most num_samples=128, got 500\n",
         ),
+        (
+            ["qube2-swingup", "planner.num_prior=0", "batch=dynamic"],
+            "error: batch: expected a number where the prior proposes nothing "
+            "(planner.num_prior=0), got dynamic\n",
+        ),
     ],
 )
 def test_user_errors(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

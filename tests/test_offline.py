@@ -120,6 +120,17 @@ def test_uneven_episodes_all_fit(tmp_path: Path) -> None:
         assert trainer.replay.num_samples == sum(lengths)
 
 
+def test_episodes_that_do_not_fit_are_told(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(recorded / "episodes")
+    for size, fits in ((1000, True), (20, False)):
+        cfg = tiny(offline=True, data=data, num_envs=1, steps=3, replay={"buffer_size": size})
+        with opened(cfg, tmp_path / f"run-{size}") as trainer:
+            assert (trainer.replay.num_samples == 8 * 5) is fits
+        assert ("the first ones are forgotten" in capsys.readouterr().err) is not fits
+
+
 def test_pretraining_on_recorded_episodes_without_random_decisions(
     recorded: Path, tmp_path: Path
 ) -> None:

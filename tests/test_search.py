@@ -99,7 +99,7 @@ def test_score_discounts_rewards_and_value() -> None:
     torch.testing.assert_close(returns, torch.tensor([[-4 - 0.9 * 4 - 0.9**2 * 4]]))
 
 
-@pytest.mark.parametrize("value_lambda", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("value_lambda", [0.1, 0.3, 1.0])
 def test_values_that_are_right_make_every_depth_agree(value_lambda: float) -> None:
     class Steady(PointMass):
         def step(self, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -382,6 +382,16 @@ def test_prior_proposals_compete() -> None:
     torch.testing.assert_close(plan.mean[0, 0], torch.tensor([-0.5]), atol=0.03, rtol=0.0)
 
 
+def test_a_fresh_search_keeps_no_action_twice() -> None:
+    """All that iCEM keeps of no plan is zero action, which is best here and an elite only once."""
+    cfg = IcemConfig(horizon=1, iterations=2, num_samples=64, num_elites=20, num_prior=2)
+    assert cfg.num_kept > 1
+    plan = run(PointMass(), cfg, torch.zeros(2, 1))
+    for elites in plan.elites[:, :, 0, 0]:
+        assert elites[0] == 0
+        assert len(elites.unique()) == len(elites)
+
+
 def test_proposals_follow_the_imagined_latent() -> None:
     class Follows(PointMass):
         def propose(self, z: Tensor, eps: Tensor) -> Tensor:
@@ -440,7 +450,11 @@ def test_plans_in_a_learned_model(
             {"inverse_temperature": 0.0},
             "inverse_temperature: expected more than 0, got 0.0",
         ),
-        (CemConfig, {"value_lambda": 1.5}, "value_lambda: expected 0 to 1, got 1.5"),
+        (
+            CemConfig,
+            {"value_lambda": 0.0},
+            "value_lambda: expected 0 < value_lambda <= 1, got 0.0",
+        ),
         (IcemConfig, {"noise_beta": -1.0}, "noise_beta: expected at least 0, got -1.0"),
         (IcemConfig, {"keep_fraction": 1.5}, "keep_fraction: expected 0 to 1, got 1.5"),
         (

@@ -1,5 +1,6 @@
 """`wmrobot export`: from a run to a bundle that runs without torch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -106,7 +107,13 @@ def run(cfg: Config, *, json: bool) -> int:
     name = file_name(card.task.name)
     out = Path(cfg.out or f"bundles/{name}").expanduser()
     refuse_other_folder(out)
-    facts = gather(model, card, folder, planner=cfg.planner.apply(card.planner))
+    planner = cfg.planner.apply(card.planner)
+    if planner.num_prior == 0 and cfg.batch == "dynamic":
+        raise ConfigError(
+            "batch: expected a number where the prior proposes nothing (planner.num_prior=0), "
+            "got dynamic"
+        )
+    facts = gather(model, card, folder, planner=planner)
     request = Request(
         batch=None if cfg.batch == "dynamic" else cfg.batch,
         precision=cfg.precision,
@@ -148,7 +155,7 @@ def gather(model: WorldModel, card: Card, folder: Path, *, planner: PlannerConfi
         made=card.made,
         exported=provenance(),
         weights_sha256=sha256(folder / f"{CONTROLLER}.safetensors"),
-        evaluations=_evaluations(folder),
+        evaluations=_evaluations(folder, card),
     )
 
 
@@ -163,13 +170,15 @@ def _with_whole_products(model: WorldModel, card: Card) -> WorldModel:
     return whole
 
 
-def _evaluations(folder: Path) -> tuple[Mapping[str, float], ...]:
-    """The last row of the run's eval.csv, where the folder is a checkpoint of a run."""
+def _evaluations(folder: Path, card: Card) -> tuple[Mapping[str, float], ...]:
+    """The last row of the run's eval.csv up to it, where the folder is a checkpoint of a run."""
     table = folder.parent.parent / "eval.csv"
     if folder.parent.name != "checkpoints":
         return ()
     try:
-        return tuple({k: float(v) for k, v in row.items()} for row in read_rows(table)[-1:])
+        rows = [{k: float(v) for k, v in row.items()} for row in read_rows(table)]
+        done = card.made.get("step", math.inf)  # older ones do not tell
+        return tuple([row for row in rows if row["step"] <= done][-1:])
     except (ValueError, DataError):
         raise CheckpointError(f"{table}: expected a table of numbers, got something else") from None
 

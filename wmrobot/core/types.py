@@ -26,7 +26,10 @@ def leave_as_is(function: Callable[P, R], /) -> Callable[P, R]:
 
 
 class LatentModel(Protocol):
-    """What a planner may ask of a world model. Every method works over any leading axes."""
+    """What a planner may ask of a world model. Every method works over any leading axes.
+
+    Where two arguments broadcast, they have as many axes each.
+    """
 
     def encode(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Latent (..., Z) of observations by modality."""

@@ -24,6 +24,8 @@ from wmrobot.runtime.bundle.document import SCHEMA, read_description
 from wmrobot.runtime.bundle.folder import to_document
 from wmrobot.runtime.bundle.signatures import signatures
 
+HEAD_PAIRS = "each iteration averages two of the value heads, drawn at random"
+ALL_HEADS = "; values on the way average all of them"
 SPREAD = "weighted standard deviation of the elites' estimated returns"
 
 
@@ -126,7 +128,7 @@ def describe(
             **to_plain(cfg),
             "num_kept": make_rules(cfg).num_kept,
             "noise_beta": cfg.noise_beta if isinstance(cfg, IcemConfig) else 0.0,
-            "head_pairs": "each iteration averages two of the value heads, drawn at random",
+            "head_pairs": HEAD_PAIRS + (ALL_HEADS if cfg.value_lambda < 1 else ""),
             "spread": SPREAD,
         },
         "model": {

@@ -47,7 +47,7 @@ class StackedLinear(nn.Module):
 
         Args:
             first: (..., in_1), leading axes broadcast against those of `second`.
-            second: (..., in_2).
+            second: (..., in_2), with as many of them.
             heads: As for `forward`.
 
         Returns:
@@ -56,6 +56,7 @@ class StackedLinear(nn.Module):
         if first.shape[:-1] == second.shape[:-1]:
             x = torch.cat([first, second], dim=-1)
             return self(x.reshape(-1, x.shape[-1]), heads)  # type: ignore[no-any-return]
+        assert first.dim() == second.dim(), "the stack's axis would meet one of the longer's"
         # Rows of `first` that many rows of `second` share are multiplied once: 12% of the
         # operations of a `base` plan, whose candidates all start from one latent.
         weight: Tensor = self.weight

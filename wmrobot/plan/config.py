@@ -24,7 +24,8 @@ class SearchConfig:
         value_lambda: What all that lies deeper in a rollout counts, beside the value of the action
             taken at each depth (Bhardwaj, Choudhury, Boots 2021, "Blending MPC & Value Function
             Approximation", where it is lambda). 1 asks for a value only where the rollout ends, as
-            TD-MPC2 does; 0 believes the value of the first action.
+            TD-MPC2 does. Towards 0 the first action alone decides, and the later ones, which a
+            deployed planner falls back on, are left to chance.
     """
 
     horizon: int = 3
@@ -55,8 +56,10 @@ class SearchConfig:
                 f"min_std, max_std: expected 0 < min_std <= max_std, "
                 f"got {self.min_std} and {self.max_std}"
             )
-        if not 0 <= self.value_lambda <= 1:
-            raise ConfigError(f"value_lambda: expected 0 to 1, got {self.value_lambda}")
+        if not 0 < self.value_lambda <= 1:
+            raise ConfigError(
+                f"value_lambda: expected 0 < value_lambda <= 1, got {self.value_lambda}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

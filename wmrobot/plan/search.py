@@ -202,8 +202,8 @@ def refine(
     returns = score(model, imagined, noise.heads)  # (B, N)
     finite = returns.isfinite()
     counts = finite
-    if rules.num_kept and cfg.num_prior:
-        again = _among(actions[:, : rules.num_kept], proposals.actions)
+    if rules.num_kept:
+        again = _again(actions[:, : rules.num_kept], proposals.actions)
         others = torch.zeros_like(finite)
         first, end = cfg.num_prior, cfg.num_prior + rules.num_kept
         counts = finite & ~torch.cat([others[:, :first], again, others[:, end:]], dim=1)
@@ -221,10 +221,15 @@ def refine(
     return Search(mean, std, elites, elite_returns, weights, (~finite).sum(dim=1))
 
 
-def _among(kept: Tensor, proposals: Tensor) -> Tensor:
-    """Which kept elites (B, E, H, A) are proposals (B, P, H, A), which compete as such: (B, E)."""
-    same = kept.unsqueeze(2) == proposals.unsqueeze(1)
-    return same.flatten(3).all(dim=3).any(dim=2)
+def _again(kept: Tensor, proposals: Tensor) -> Tensor:
+    """Which kept elites (B, E, H, A) compete already: (B, E).
+
+    As one of the proposals (B, P, H, A), or as an elite before it: a row that starts afresh keeps
+    zero action E times.
+    """
+    competing = torch.cat([proposals, kept], dim=1)
+    same = (kept.unsqueeze(2) == competing.unsqueeze(1)).flatten(3).all(dim=3)  # (B, E, P + E)
+    return same.tril(proposals.shape[1] - 1).any(dim=2)
 
 
 def choose(found: Search, pick: Tensor) -> Plan:

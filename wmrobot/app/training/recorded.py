@@ -1,5 +1,6 @@
 """Recorded episodes on their way into a replay, and how many rows a run takes."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -36,9 +37,16 @@ def remember(folder: Path, task: str, replay: Replay) -> None:
         DataError: There is none, or one is malformed, of another task, or of other sizes.
     """
     lengths = (len(episode.action) for _, episode in read_episodes(folder, task))
-    for (ring, _), (path, episode) in zip(
-        spread(lengths, replay.num_envs), read_episodes(folder, task), strict=True
-    ):
+    places = list(spread(lengths, replay.num_envs))
+    longest = max(rows for _, rows in places)
+    if longest > replay.num_rows:
+        print(
+            f"warning: {folder}: its episodes take {longest * replay.num_envs:,} rows, the replay "
+            f"has {replay.num_rows * replay.num_envs:,}: the first ones are forgotten; a larger "
+            "replay.buffer_size keeps them",
+            file=sys.stderr,
+        )
+    for (ring, _), (path, episode) in zip(places, read_episodes(folder, task), strict=True):
         try:
             replay.add_episode(episode, ring)
         except DataError as error:

@@ -335,7 +335,7 @@ class Trainer:
             "last_return": np.array(self.progress.last_return),  # may be NaN: no JSON
             "logs": self.logs.sizes(),
         }
-        made = {**self.card.made, **vars(self.counters)}
+        made = {**self.card.made, **vars(self.counters), "step": self._env_steps}
         card = replace(self.card, made=made)
         saved = save_checkpoint(
             self.run, self.counters.decisions, self.model, card, training, self.chunks

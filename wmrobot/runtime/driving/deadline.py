@@ -252,10 +252,10 @@ class DeadlinePlanner:
         if due_ns - self._now_ns() < self.costs.prior(len(committed)):
             return None
         self.prepare()
-        actions = prior_plan(self._stages, state, committed, self._noise[1])
-        if not np.isfinite(actions).all():
+        prior = prior_plan(self._stages, state, committed, self._noise[1])
+        if prior is None or not np.isfinite(prior).all():
             return None
-        return self._command(reading.sequence, when_ns, actions, Rung.PRIOR)
+        return self._command(reading.sequence, when_ns, prior, Rung.PRIOR)
 
     def _command(self, made_from: int, when_ns: int, actions: FloatArray, rung: Rung) -> Command:
         self._sequence += 1

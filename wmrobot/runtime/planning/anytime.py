@@ -130,8 +130,13 @@ def search(
 
 def prior_plan(
     stages: Planning, state: FloatArray, committed: FloatArray, noise: Noise
-) -> FloatArray:
-    """Actions (H, A) of the policy prior at its mean, from where the robot will be."""
+) -> FloatArray | None:
+    """Actions (H, A) of the policy prior at its mean, from where the robot will be.
+
+    None for a planner that the prior proposes nothing to.
+    """
+    if noise.prior.shape[1] == 0:
+        return None
     z = look_ahead(stages, state, committed)
     still = noise._replace(prior=np.zeros_like(noise.prior))
     proposed = stages.propose(z, still)["proposed_actions"]
