@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.runs import CART, PLAIN, TASKS, play, snapshot_of, tiny, words
+from tests.runs import CART, PLAIN, TASKS, opened, play, snapshot_of, tiny, words
 from wmrobot.app.cli import main
 from wmrobot.app.config import load
 from wmrobot.app.controllers import SCHEMA, checkpoint_folders
 from wmrobot.app.run_folder import RUN_FILE, lock_run
+from wmrobot.app.train import _say
 from wmrobot.app.training.run_file import SCHEMA as RUN_SCHEMA
 from wmrobot.app.training.settings import TrainConfig
 from wmrobot.core.files import MANIFEST, read_json, write_json
@@ -157,10 +158,33 @@ def test_malformed_mjcf_and_other_things_that_are_no_environment(
 def test_observation_amid_a_run(
     function: str, expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["train", *words(f"{TASKS}:{function}"), f"run={tmp_path / 'run'}"]) == 2
+    run = tmp_path / "run"
+    assert main(["train", *words(f"{TASKS}:{function}", save_freq=1), f"run={run}"]) == 2
     out, err = capsys.readouterr()
-    assert (out, err.splitlines()[-1]) == ("", f"error: {TASKS}:{function}: {expected}")
+    saved = checkpoint_folders(run)
+    kept = f"The last good checkpoint is {saved[-1]}" if saved else "No checkpoint was saved yet"
+    decisions = int(saved[-1].name) if saved else 0
+    assert (out, err.splitlines()[-1]) == (
+        "",
+        f"error: {TASKS}:{function}: {expected} (at decision {decisions}). {kept}; mend the task, "
+        f"then: wmrobot train resume={run}",
+    )
     assert "Traceback" not in err
+
+
+def test_home_of_nobody(refusal: Refusal) -> None:
+    for each in (["train", "run=~nobody9/x"], ["report", "run=~nobody9/x"]):
+        assert refusal(*each) == ("~nobody9/x: expected the home of a user of this machine after ~")
+
+
+@pytest.mark.parametrize(("profile", "is_warned"), [("base", True), ("nano", False)])
+def test_a_run_that_takes_days_is_warned_about(
+    profile: str, is_warned: bool, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cfg = load(TrainConfig, [f"profile={profile}", "device=cpu", "buffer_size=1000"])
+    with opened(cfg, tmp_path / "run") as trainer:
+        _say(trainer, tmp_path, "cpu", 1)
+    assert ("take a day and more on a CPU" in capsys.readouterr().err) is is_warned
 
 
 @pytest.mark.parametrize("place", ["/proc/run", "/proc/self/run"])
@@ -285,8 +309,13 @@ def test_spoiled_checkpoint(verb: str, refusal: Refusal, finished: Path, tmp_pat
     whole = file.read_bytes()
     for spoiled in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
         file.write_bytes(spoiled)
+        cure = (
+            f"; or remove {checkpoint}: then the run goes on from the one before, "
+            f"{checkpoint_folders(run)[-2]}"
+        )
         assert refusal(*arguments) == (
             f"{file}: altered (its SHA-256 is not the manifest's); use another one"
+            + (cure if verb == "train" else "")
         )
     file.write_bytes(whole)
     write_json(checkpoint / MANIFEST, read_json(checkpoint / MANIFEST) | {"schema": SCHEMA + 1})

@@ -224,6 +224,8 @@ def test_fine_tuning_from_weights_that_do_not_fit(recorded: Path, tmp_path: Path
         message = str(caught.value)
         assert message.startswith(f"{donor}: ")
         assert "expected shape" in message or "weights of another model" in message
+        assert "init takes weights of the same sizes: expected those of state" in message
+        assert message.endswith("(profile=base)")
 
 
 def test_fine_tuning_from_a_damaged_run(recorded: Path, tmp_path: Path) -> None:

@@ -229,13 +229,28 @@ def test_ticks_that_are_slept_through_are_skipped_and_counted() -> None:
     assert rig.server.status()["skipped_ticks"] == 3
 
 
-def test_a_reading_that_is_not_finite_is_not_told() -> None:
+def test_a_reading_that_is_not_finite_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
     rig = Rig()
     rig.start()
     for bad in ([np.nan, 0.0], [0.0], "x", [[0.0], [1.0]]):
         rig.robot.sensor = bad
         assert rig.wait(20) == []
     assert rig.server.status()["unreadable"] == 4
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("robot.read(): ")
+
+
+def test_an_error_of_the_robots_own_code_is_not_taken_for_a_reading() -> None:
+    rig = Rig()
+    rig.start()
+
+    def read() -> object:
+        raise ValueError("not enough values to unpack")
+
+    rig.robot.read = read  # type: ignore[method-assign, assignment]
+    with pytest.raises(ValueError, match="unpack"):
+        rig.wait(20)
 
 
 def test_a_pose_comes_with_its_reading_and_never_instead_of_it() -> None:

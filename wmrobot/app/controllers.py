@@ -18,7 +18,7 @@ from wmrobot.control.agents import AgentKind, make_agent
 from wmrobot.control.controller import Agent, Controller
 from wmrobot.core.config import build, to_plain
 from wmrobot.core.errors import CheckpointError, unknown
-from wmrobot.core.files import REPLACED, unseal
+from wmrobot.core.files import REPLACED, unseal, user_path
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.resources import resource_folder
 from wmrobot.core.spec import ObsMode, TaskSpec, is_same_task
@@ -149,6 +149,14 @@ def read_controller(folder: Path, device: torch.device) -> tuple[WorldModel, Car
     return model, card
 
 
+def describe_sizes(card: Card) -> str:
+    """What weights of a controller's model depend on most, in words."""
+    shapes = [f"{name} {'x'.join(map(str, shape))}" for name, shape in card.task.obs_shapes.items()]
+    sizes = f"latent_dim={card.model.latent_dim}, mlp_dim={card.model.mlp_dim}"
+    profile = card.made.get("profile") or "base"
+    return f"{', '.join(shapes)}, {card.task.action_dim} actions, {sizes} (profile={profile})"
+
+
 def load_weights(model: WorldModel, weights: Mapping[str, Any], origin: Path) -> None:
     """Copy stored weights into a model of the same sizes.
 
@@ -187,7 +195,7 @@ def find_controller(*, task: str | None, run: str | None) -> Path:
         CheckpointError: There is none.
     """
     if run is not None:
-        folder = Path(run).expanduser()
+        folder = user_path(run)
         if (folder / "manifest.json").is_file():
             return folder
         saved = checkpoint_folders(folder)
@@ -213,7 +221,7 @@ def locate_controller(name: str) -> Path:
     Raises:
         CheckpointError: There is none.
     """
-    is_folder = Path(name).expanduser().is_dir()
+    is_folder = user_path(name).is_dir()
     if not is_folder and os.sep in name and ".py" not in name:
         raise CheckpointError(f"{name}: expected a run or a controller, found no such folder")
     return find_controller(task=None if is_folder else name, run=name if is_folder else None)

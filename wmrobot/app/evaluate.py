@@ -123,6 +123,6 @@ def print_table(card: Card, agent: AgentKind, rollout: Rollout) -> None:
     rewards = [episode.reward for episode in rollout.episodes]
     p50, p99 = np.percentile(rollout.act_ms, (50, 99))
     print(
-        f"   mean  {np.mean(rewards):7.1f}  +- {np.std(rewards):.1f} over {len(rewards)} episodes; "
-        f"{len(rewards)} robots planned together in p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+        f"   mean  {np.mean(rewards):7.1f}, std {np.std(rewards):.1f} over {len(rewards)} "
+        f"episodes; {len(rewards)} robots planned together in p50 {p50:.1f} ms, p99 {p99:.1f} ms"
     )

@@ -1,7 +1,7 @@
 """`wmrobot export`: from a run to a bundle that runs without torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -17,11 +17,11 @@ from wmrobot.app.controllers import (
     read_controller,
 )
 from wmrobot.app.device import set_threads
-from wmrobot.app.output import emit
+from wmrobot.app.output import emit, output_file
 from wmrobot.app.run_folder import provenance
 from wmrobot.app.tables import read_rows
 from wmrobot.core.errors import CheckpointError, ConfigError, DataError
-from wmrobot.core.files import sha256
+from wmrobot.core.files import sha256, user_path
 from wmrobot.core.spec import file_name
 from wmrobot.envs.rows import EnvOptions
 from wmrobot.export.bundle import Request, refuse_other_folder, write_bundle
@@ -69,7 +69,7 @@ class Config:
     Attributes:
         task: Task whose shipped controller to export.
         run: Run, checkpoint or controller to export instead.
-        out: Folder of the bundle; null names it bundles/<task>.
+        out: Folder of the bundle; null names it bundles/<task>. A bundle that is there is replaced.
         batch: Robots that one plan is for: a number, or dynamic for any.
         precision: Of the weights: fp32, or fp16 (half the size; its effect stands in parity.json).
         golden: Decisions to record, and to compare with PyTorch; null takes 1,000, or fewer where a
@@ -105,8 +105,9 @@ def run(cfg: Config, *, json: bool) -> int:
     model, card = read_controller(folder, torch.device("cpu"))
     card = check_card(card, folder, task=cfg.task)
     name = file_name(card.task.name)
-    out = Path(cfg.out or f"bundles/{name}").expanduser()
+    out = user_path(cfg.out or f"bundles/{name}")
     refuse_other_folder(out)
+    output_file("out", out)
     planner = cfg.planner.apply(card.planner)
     if planner.num_prior == 0 and cfg.batch == "dynamic":
         raise ConfigError(
@@ -123,7 +124,9 @@ def run(cfg: Config, *, json: bool) -> int:
         threads=threads,
         name=folder.name,
     )
-    tell = (lambda _: None) if json else (lambda text: print(f"{text} ..."))
+    tell: Callable[[str], None] = (lambda _: None) if json else (lambda text: print(f"{text} ..."))
+    if out.exists():
+        tell(f"the bundle in {out} will be replaced")
     report = write_bundle(out, facts, request, tell)
     sizes = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
     if json:
@@ -191,7 +194,7 @@ def print_report(out: Path, sizes: Mapping[str, int], report: Mapping[str, objec
         assert isinstance(found, Mapping)
         apart, ties = found["max_abs_difference"], found["max_abs_difference_of_ties"]
         print(
-            f"{path}: {found['vectors']} plans within {apart['mean']:.1e} of PyTorch's, but for "
-            f"{found['ties']} that hang on a tie (within {ties['mean']:.1e})"
+            f"{path}: {found['vectors'] - found['ties']} plans within {apart['mean']:.1e} of "
+            f"PyTorch's; {found['ties']} where candidates score alike (within {ties['mean']:.1e})"
         )
     print(f'run it with: wmrobot.runtime.Planner.load("{out}")')

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from wmrobot.core.errors import ConfigError
+from wmrobot.core.files import user_path
 
 _documents: list[TextIO] = []
 
@@ -26,7 +27,7 @@ def output_folder(setting: str, value: str) -> Path:
     Raises:
         ConfigError: A file stands there, or above it.
     """
-    folder = Path(value).expanduser()
+    folder = user_path(value)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -34,6 +35,17 @@ def output_folder(setting: str, value: str) -> Path:
             f"{setting}: expected a folder, got {value}, which is a file or lies in one"
         ) from None
     return folder
+
+
+def output_file(setting: str, path: Path) -> None:
+    """Make the folder that a file, or a folder of its own, is to lie in, before any work is done.
+
+    Raises:
+        ConfigError: A file stands above it, or nothing can be written there.
+    """
+    parent = output_folder(setting, str(path.parent))
+    if not os.access(parent, os.W_OK):
+        raise ConfigError(f"{setting}: expected a place to write to, got {path}: {parent} is not")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from wmrobot import __version__
 from wmrobot.app.controllers import Card, find_controller, read_controller
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
+from wmrobot.app.output import output_file
 from wmrobot.app.reporting.diagnosis import Diagnosis, diagnose
 from wmrobot.app.reporting.diagnosis_page import curve_of, diagnosis_sections, loss_pictures
 from wmrobot.app.reporting.html_page import (
@@ -32,7 +33,7 @@ from wmrobot.app.training.checkpoint import TRAINING, ReplayChunks, read_trainin
 from wmrobot.app.training.result import Result, read_result
 from wmrobot.app.training.run_file import SUMMARY_FILE, read_settings
 from wmrobot.core.errors import CheckpointError, ConfigError, DataError, TaskError
-from wmrobot.core.files import make_folder
+from wmrobot.core.files import user_path
 from wmrobot.model.world_model import WorldModel
 
 NO_FILM = "none"
@@ -72,10 +73,12 @@ class Config:
 
 def run(cfg: Config, *, json: bool = False) -> int:
     """Drive, measure, write the page."""
-    folder = Path(cfg.run).expanduser()
+    folder = user_path(cfg.run)
     if not (folder / RUN_FILE).is_file():
         raise CheckpointError(f"{folder}: expected a run to report on, found no {RUN_FILE}")
     _refuse_missing(cfg.film)
+    page = user_path(cfg.out) if cfg.out else folder / "report.html"
+    output_file("out", page)
     device = pick_device(cfg.device)
     set_threads(cfg.threads)
     keep_freed_memory()
@@ -86,8 +89,6 @@ def run(cfg: Config, *, json: bool = False) -> int:
         model.eval(), card, episodes=cfg.episodes, horizon=cfg.horizon, seed=cfg.seed
     )
     shown = _film(cfg, checkpoint, model, card)
-    page = Path(cfg.out).expanduser() if cfg.out else folder / "report.html"
-    make_folder(page.parent)
     write_report(
         page,
         title=f"{card.task.name}: {folder.name}",
@@ -107,7 +108,7 @@ def run(cfg: Config, *, json: bool = False) -> int:
 
 def _refuse_missing(film: str | None) -> None:
     """Say so before anything is driven."""
-    if film not in (None, NO_FILM) and not Path(film).expanduser().is_file():
+    if film not in (None, NO_FILM) and not user_path(film).is_file():
         raise ConfigError(f"film: expected an MP4, found no such file: {film}")
 
 
@@ -116,8 +117,8 @@ def _film(cfg: Config, checkpoint: Path, model: WorldModel, card: Card) -> Path 
     if cfg.film == NO_FILM:
         return None
     if cfg.film is not None:
-        return Path(cfg.film).expanduser()
-    path = Path(cfg.run).expanduser() / f"film-{checkpoint.name}.mp4"
+        return user_path(cfg.film)
+    path = user_path(cfg.run) / f"film-{checkpoint.name}.mp4"
     if path.is_file():
         return path
     try:

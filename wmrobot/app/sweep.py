@@ -15,6 +15,7 @@ from wmrobot.app.sweeping.results import write_results
 from wmrobot.app.sweeping.table import TaskRow, draw, print_tables, write_tables
 from wmrobot.app.training.result import read_result
 from wmrobot.core.errors import ConfigError, TrainingError
+from wmrobot.core.files import user_path
 from wmrobot.core.machine import cores
 from wmrobot.core.spec import file_name
 
@@ -50,8 +51,8 @@ def run(cfg: Config, *, json: bool = False) -> int:
     Raises:
         TrainingError: A run failed; the others have been run all the same.
     """
-    file = Path(cfg.file).expanduser()
-    folder = Path(cfg.runs or f"runs/{file.stem}").expanduser()
+    file = user_path(cfg.file)
+    folder = user_path(cfg.runs or f"runs/{file.stem}")
     anchors = _anchors(cfg.anchors)
     runs = list_runs(read_plan(file), folder)
     for each in runs:
@@ -134,5 +135,5 @@ def _found(run: Run) -> Outcome:
 
 def _anchors(folder: str | None) -> Anchors:
     """Published returns; none where nobody told any and the checkout's are not there."""
-    place = default_folder() if folder is None else Path(folder).expanduser()
+    place = default_folder() if folder is None else user_path(folder)
     return Anchors() if place is None else read_anchors(place)

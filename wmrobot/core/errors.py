@@ -27,6 +27,10 @@ class CheckpointError(WmrobotError):
     """A run, checkpoint or controller is missing, altered, of another task or of a newer schema."""
 
 
+class DamagedError(CheckpointError):
+    """A file of a checkpoint or controller is missing or altered."""
+
+
 class DataError(WmrobotError):
     """Replay does not fit, or an episode file is malformed."""
 

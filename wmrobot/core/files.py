@@ -12,12 +12,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wmrobot.core.errors import CheckpointError
+from wmrobot.core.errors import CheckpointError, ConfigError, DamagedError
 
 MANIFEST = "manifest.json"
 REPLACED = ".replaced"
 """Ends the name of a folder while `replace_folder` puts another in its place."""
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # some network filesystems, of folders
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as people write it, with `~` for a home.
+
+    Raises:
+        ConfigError: The home is that of nobody here.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{text}: expected the home of a user of this machine after ~") from None
 
 
 def sha256(path: Path) -> str:
@@ -118,9 +130,9 @@ def unseal(folder: Path, kind: str, schema: int, *, with_shared: bool = False) -
     for name, expected in hashes.items():
         path = (folder / name).resolve()
         if not path.is_file():
-            raise CheckpointError(f"{path}: listed in the manifest, but missing; use another one")
+            raise DamagedError(f"{path}: listed in the manifest, but missing; use another one")
         if sha256(path) != expected:
-            raise CheckpointError(
+            raise DamagedError(
                 f"{path}: altered (its SHA-256 is not the manifest's); use another one"
             )
     return manifest

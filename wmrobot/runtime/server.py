@@ -236,9 +236,12 @@ class Server:
 
     def _read(self) -> FloatArray | None:
         """What the sensors tell; nothing where it is not finite: then the planner hears nothing."""
+        measured = self.robot.read()
         try:
-            return as_vector(self.robot.read(), len(self.description.sensors), "robot.read()")
-        except ValueError:
+            return as_vector(measured, len(self.description.sensors), "robot.read()")
+        except ValueError as error:
+            if not self._unread:  # once: there may be thousands a minute
+                sys.stderr.write(f"{error}; such readings are not sent, only counted\n")
             self._unread += 1
             return None
 

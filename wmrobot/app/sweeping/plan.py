@@ -114,7 +114,7 @@ def read_plan(path: Path) -> Plan:
         raise ConfigError(f"{path}: no such file; expected a sweep as YAML") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: expected a sweep as YAML, got a folder") from None
-    except (YAMLError, OmegaConfBaseException) as error:
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected YAML, got {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected tasks, seeds and settings by name, got {values!r}")

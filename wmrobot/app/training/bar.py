@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from contextlib import suppress
 
 from tqdm import tqdm
@@ -14,11 +15,13 @@ class Bar:
     """Decisions/s and ETA, the newest return, shares of time, and updates/s while it learns.
 
     Args:
-        trainer: Whose line it is; call it after every decision, and `close` it.
+        trainer: Whose line it is; call it after every decision, `learning` before every update,
+            and `close` it.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         self._updates = trainer.counters.updates  # of earlier processes
+        self._shown = time.monotonic()
         self._bar = tqdm(
             total=trainer.cfg.steps,
             initial=trainer.counters.decisions,
@@ -30,9 +33,18 @@ class Bar:
 
     def __call__(self, progress: Progress) -> None:
         """Show where a run is; a terminal that has gone is no reason to end it."""
+        self._shown = time.monotonic()
         self._bar.set_postfix_str(self._text(progress), refresh=False)
         with suppress(OSError):
             self._bar.update(progress.counters.decisions - self._bar.n)
+
+    def learning(self, doing: str) -> None:
+        """Say what it does while no decision is taken: thousands of updates may come at once."""
+        now = time.monotonic()
+        if now - self._shown > self._bar.mininterval:
+            self._shown = now
+            with suppress(OSError):
+                self._bar.set_postfix_str(doing)
 
     def _text(self, progress: Progress) -> str:
         spent = progress.collect_s + progress.update_s + progress.evaluate_s

@@ -10,7 +10,7 @@ from wmrobot.app.run_folder import RUN_FILE
 from wmrobot.app.tables import read_rows
 from wmrobot.app.training.run_file import SUMMARY_FILE
 from wmrobot.app.training.stopwatch import evaluation_times
-from wmrobot.core.errors import DataError
+from wmrobot.core.errors import CheckpointError, DataError
 from wmrobot.core.files import read_json
 
 
@@ -51,7 +51,10 @@ def read_result(run: Path) -> Result:
         DataError: Its `eval.csv` is malformed.
     """
     stored = read_json(run / RUN_FILE)
-    settings, made = stored["settings"], stored["made"]
+    try:
+        settings, made = stored["settings"], stored["made"]
+    except KeyError as error:
+        raise CheckpointError(f"{run / RUN_FILE}: expected {error}, found no such entry") from None
     steps, rewards = _evaluations(run / "eval.csv")
     times = evaluation_times(run)
     seconds = np.array([times.get(int(step), np.nan) for step in steps])

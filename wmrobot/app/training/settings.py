@@ -1,12 +1,12 @@
 """Settings of a training run: everything that decides what it learns."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from wmrobot.app.compiling import CompileChoice
 from wmrobot.core.config import to_plain
 from wmrobot.core.errors import ConfigError
+from wmrobot.core.files import user_path
 from wmrobot.core.spec import ObsMode
 from wmrobot.data.memory import ReplayConfig
 from wmrobot.envs.registry import canonical_name
@@ -160,6 +160,6 @@ def settle_places(cfg: TrainConfig) -> TrainConfig:
     changes: dict[str, Any] = {"task": canonical_name(cfg.task)}
     for name in ("data", "save_episodes", "init"):
         value = getattr(cfg, name)
-        if value is not None and (name != "init" or Path(value).expanduser().is_dir()):
-            changes[name] = str(Path(value).expanduser().resolve())
+        if value is not None and (name != "init" or user_path(value).is_dir()):
+            changes[name] = str(user_path(value).resolve())
     return replace(cfg, **changes)

@@ -18,6 +18,7 @@ import torch
 
 from wmrobot.app.compiling import Compilation
 from wmrobot.app.controllers import (
+    describe_sizes,
     load_weights,
     locate_controller,
     make_controller,
@@ -47,7 +48,7 @@ from wmrobot.app.training.schedule import doing, is_due, updates_due
 from wmrobot.app.training.settings import TrainConfig, settings_of_learning
 from wmrobot.app.training.stopwatch import Stopwatch
 from wmrobot.core.config import build, to_plain
-from wmrobot.core.errors import ObservationError
+from wmrobot.core.errors import CheckpointError, ObservationError
 from wmrobot.core.random import make_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.learn.learner import Learner
@@ -117,6 +118,7 @@ class Trainer:
             cfg, self.learner, self.replay, self.progress, self._make_replanner()
         )
         self.stop_requested = False
+        self._learning: Callable[[str], None] = lambda doing: None
 
     def _make_replanner(self) -> Replanner | None:
         if self.replay.plans is None:
@@ -130,7 +132,9 @@ class Trainer:
 
     def _stops_learning(self) -> bool:
         """Asked before every update: there may be thousands at once, and a window waits."""
-        self._audience.beat(doing(self.cfg, self.counters))
+        words = doing(self.cfg, self.counters)
+        self._audience.beat(words)
+        self._learning(words)
         return self.stop_requested
 
     @property
@@ -150,9 +154,15 @@ class Trainer:
 
     def _init_weights(self, init: str) -> None:
         folder = locate_controller(init)
-        donor, _ = read_controller(folder, self.device)
+        donor, card = read_controller(folder, self.device)
         weights = {name: value.cpu().numpy() for name, value in donor.state_dict().items()}
-        load_weights(self.model, weights, folder)
+        try:
+            load_weights(self.model, weights, folder)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}. init takes weights of the same sizes: expected those of "
+                f"{describe_sizes(self.card)}, got those of {describe_sizes(card)}"
+            ) from None
         self.learner.target_values.load_state_dict(self.model.values.state_dict())
 
     def resume(self, checkpoint: Path) -> None:
@@ -203,16 +213,21 @@ class Trainer:
         made = {**self.card.made, "compiled": self.compilation.on}
         self.card = replace(self.card, made=made)
 
-    def loop(self, show: Callable[[Progress], None]) -> bool:
+    def loop(
+        self,
+        show: Callable[[Progress], None],
+        learning: Callable[[str], None] = lambda doing: None,
+    ) -> bool:
         """Run until the last decision, or until `stop_requested`.
 
         Args:
             show: Called after every decision.
+            learning: Called before every update, with what the run is at.
 
         Returns:
             Whether the run is finished; either way a checkpoint holds where it is.
         """
-        counters = self.counters
+        counters, self._learning = self.counters, learning
         while counters.settled < self.cfg.steps and not self.stop_requested:
             if counters.settled == counters.decisions:  # else a stop has left some work
                 self._advance()

@@ -21,6 +21,7 @@ from wmrobot.app.viewing.films import Filmer
 from wmrobot.app.viewing.settings import ViewConfig
 from wmrobot.core.clock import SystemClock
 from wmrobot.core.errors import CheckpointError, ConfigError
+from wmrobot.core.files import user_path
 from wmrobot.core.random import make_generator
 from wmrobot.core.seeds import derive_seed
 from wmrobot.core.spec import file_name
@@ -86,7 +87,7 @@ def _drive(
 ) -> int:
     """All that bundles and learned models share."""
     spec = rig.spec
-    out = Path(cfg.out or f"runs/view-{file_name(spec.name)}").expanduser()
+    out = user_path(cfg.out or f"runs/view-{file_name(spec.name)}")
     controls = make_controls(cfg, rig, card.planner if card else None, out)
     window.open(make_layout(rig, controls, _discount(mind, card)))
     announce(window, spec.name, open_it=cfg.open)
@@ -99,7 +100,7 @@ def _drive(
     if cfg.replay is not None:
         if tape is None:
             raise ConfigError(f"replay: {spec.name} has no MuJoCo scene to play a rollout in")
-        tape.begin_with(Path(cfg.replay).expanduser(), driver)
+        tape.begin_with(user_path(cfg.replay), driver)
     until = None if cfg.seconds is None else time.monotonic() + cfg.seconds
     keep_on = lambda: window.is_open and (until is None or time.monotonic() < until)  # noqa: E731
     try:
@@ -157,7 +158,7 @@ class _Follower:
     def __init__(self, cfg: ViewConfig, mind: LearnedMind, driver: Driver, card: Card) -> None:
         assert cfg.run is not None
         self._card, self._seed = card, cfg.seed
-        self._run, self._mind, self._driver = Path(cfg.run).expanduser(), mind, driver
+        self._run, self._mind, self._driver = user_path(cfg.run), mind, driver
         self._taken = find_controller(task=None, run=cfg.run)
         self._looked = time.monotonic()
 
@@ -188,7 +189,7 @@ def make_controls(
     """What can be changed; a bundle's planner (None) cannot."""
     bodies = rig.bodies()
     names = tuple(recordings(out)) if out.is_dir() else ()
-    is_run = cfg.run is not None and bool(checkpoint_folders(Path(cfg.run).expanduser()))
+    is_run = cfg.run is not None and bool(checkpoint_folders(user_path(cfg.run)))
     controls = (
         *drive_controls(cfg.seed, follow=rig.travels()),
         *(planner_controls(planner, cfg.agent) if planner is not None else ()),

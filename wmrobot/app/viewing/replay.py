@@ -10,6 +10,7 @@ from wmrobot.app.viewing.announce import announce
 from wmrobot.app.viewing.scenes import find_scene
 from wmrobot.app.viewing.settings import ViewConfig
 from wmrobot.core.errors import ConfigError, DataError
+from wmrobot.core.files import user_path
 from wmrobot.core.spec import file_name
 from wmrobot.runtime.bundle.folder import Bundle
 from wmrobot.view.drive_layout import make_layout, playback_controls
@@ -27,7 +28,7 @@ def stands_alone(cfg: ViewConfig) -> bool:
     if cfg.replay is None:
         return False
     is_named = cfg.task is not None or cfg.run is not None or cfg.bundle is not None
-    return not is_named or is_flight(Path(cfg.replay).expanduser())
+    return not is_named or is_flight(user_path(cfg.replay))
 
 
 def show_recording(cfg: ViewConfig, window: Window) -> int:
@@ -38,7 +39,7 @@ def show_recording(cfg: ViewConfig, window: Window) -> int:
         DataError: It is no recording, or of another task than was asked for.
     """
     assert cfg.replay is not None
-    path = Path(cfg.replay).expanduser()
+    path = user_path(cfg.replay)
     recording, about = load_flight(path) if is_flight(path) else (Recording.load(path), {})
     _check_task(cfg, path, recording.task)
     scene = find_scene(recording.task)

@@ -243,7 +243,7 @@ class Driver:
             raise RobotError(
                 f"{self._address[0]}:{self._address[1]}: expected a reading every "
                 f"{self.robot.control_dt:g} s, got none for {patience_ns / SECOND:g} s; "
-                "is the robot still running?"
+                "is the robot still running, and does it say of readings that it cannot send them?"
             )
         if self.robot.lockstep:
             if now - max(self._heard_ns, self._sent_ns) > REPEAT_NS / 3:  # a datagram was lost
