@@ -313,6 +313,39 @@ def test_info_tells_what_a_card_leaves_open(capfd: pytest.CaptureFixture[str]) -
     assert re.search(r"^cameras +none$", capfd.readouterr().out, re.MULTILINE)
 
 
+TINY = Path(__file__).parent / "fixtures" / "tiny.py"
+
+
+def test_tasks_of_a_file_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", str(TINY)]) == 0
+    head, *rows, _, hint = capfd.readouterr().out.splitlines()
+    assert head.split() == ["task", "source", "episode_decisions"]
+    held = {"counter": "its own", "counter_twice": "its own", "counter_short": "3", "cart": "5",
+            "opaque": "5"}  # fmt: skip
+    assert [row.split(maxsplit=2) for row in rows] == [
+        [f"{TINY}:{name}", "file", length] for name, length in held.items()
+    ]
+    assert hint.endswith(f"or wmrobot tasks {TINY} details=true")
+
+
+def test_one_task_is_told_with_its_names(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["tasks", "cartpole-swingup"]) == 0
+    assert capfd.readouterr().out.splitlines()[2:] == [
+        "",
+        "action_repeat  2",
+        "cameras        0",
+        "observations   position[0], position[1], position[2], velocity[0], velocity[1]",
+        "actions        slide",
+    ]
+    assert main(["tasks", f"{TINY}:cart"]) == 0
+    assert "\ncameras        none; obs=rgb needs cameras=[-1]," in capfd.readouterr().out
+    (tmp_path / "pendulum.py").write_text(
+        "import gymnasium\ndef swing(seed):\n    return gymnasium.make('Pendulum-v1')\n"
+    )
+    assert main(["tasks", str(tmp_path / "pendulum.py")]) == 0  # all that it holds is one
+    assert capfd.readouterr().out.endswith("\nactions        not named by the environment\n")
+
+
 @pytest.mark.realtime
 def test_help_is_quick() -> None:
     def seconds() -> float:

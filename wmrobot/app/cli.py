@@ -48,6 +48,7 @@ VERBS: Mapping[str, Verb] = {
         examples=(
             "wmrobot tasks",
             "wmrobot tasks walker-run",
+            "wmrobot tasks path/to/my_robot.py",
             "wmrobot tasks path/to/my_robot.py:reach --json",
         ),
         has_json=True,
