@@ -254,14 +254,8 @@ def _help(name: str, verb: Verb, config: type[Any], words: Sequence[str]) -> str
         if not (word.startswith("-") or is_override(word) or word in settings):
             kind = "group of settings" if groups else "setting"
             raise ConfigError(f"{name} --help: {unknown(kind, word, groups or settings)}")
-    return verb_help(
-        name,
-        verb.summary,
-        verb.examples,
-        config,
-        extends=verb.extends,
-        has_json=verb.has_json,
-    )
+    told = (name, verb.summary, verb.examples, config)
+    return verb_help(*told, extends=verb.extends, has_json=verb.has_json)
 
 
 def _check_flags(name: str, verb: Verb, flags: set[str]) -> None:
