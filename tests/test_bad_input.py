@@ -83,7 +83,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
         ),
         ("replay.storage=disk", "replay.storage: expected one of host, device, got 'disk'"),
         ("replay.budget_gb=-1", "replay.budget_gb: expected at least 0, got -1.0"),
-        ("steps", "expected key=value, got 'steps'"),
+        ("steps", "expected key=value, got 'steps'; write steps=<value>"),
         ("steps=", "steps: expected a value, got none; leave it out for its default"),
         ("resume=", "resume: expected a value, got none; leave it out for its default"),
         ("init= ", "init: expected a value, got none; leave it out for its default"),

@@ -109,7 +109,44 @@ def test_words_become_settings(verb: Callable[[Run], None]) -> None:
             "error: tasks: no flag named '--seed=1'. Known: --help, --json, -h. "
             "Settings are written key=value, without --",
         ),
-        (["tasks", "a.py:b", "c"], "error: expected key=value, got 'c'"),
+        (
+            ["tasks", "a.py:b", "c"],
+            "error: expected key=value, got 'c'; tasks takes one task",
+        ),
+        (
+            ["report", "runs/ok"],
+            "error: report takes no task, got 'runs/ok'; a run is run=runs/ok",
+        ),
+        (
+            ["drive", "cartpole-swingup"],
+            "error: drive takes no task, got 'cartpole-swingup'; "
+            "a bundle is bundle=<folder>, which wmrobot export writes",
+        ),
+        (
+            ["drive", "runs/a/flight.mcap"],
+            "error: drive takes no task, got 'runs/a/flight.mcap'; "
+            "a recorded drive is replay=runs/a/flight.mcap",
+        ),
+        (
+            ["evaluate", "cup-catch", "runs/ok"],
+            "error: expected key=value, got 'runs/ok'; a run is run=runs/ok",
+        ),
+        (["train", "cup-catch", "steps", "200"], "error: steps 200: write steps=200"),
+        (["train", "steps", "=200"], "error: steps =200: write steps=200"),
+        (["train", "cup-catch", "lr", "1e-3"], "error: lr 1e-3: write lr=1e-3"),
+        (["train", "planner.horizon", "5"], "error: planner.horizon 5: write planner.horizon=5"),
+        (["train", "task", "cup-catch"], "error: task cup-catch: write task=cup-catch"),
+        (["train", "cup_catch", "5"], "error: expected key=value, got '5'; train takes one task"),
+        (["sweep", "a.yaml", "b"], "error: expected key=value, got 'b'; sweep takes one file"),
+        (
+            ["train", "--help", "plannr"],
+            "error: train --help: no group of settings named 'plannr'. Did you mean 'planner'? "
+            "Known: learner, model, planner, replay",
+        ),
+        (
+            ["help", "tasks", "foo"],
+            "error: tasks --help: no setting named 'foo'. Known: details, task",
+        ),
         (
             ["tasks", "detials=true"],
             "error: no setting named 'detials'. Did you mean 'details'? Known: details, task",
@@ -221,8 +258,21 @@ def test_help_on_a_group_tells_what_its_settings_mean(
             "Another group.\n"
             "  inner.horizon=3           How far to look.\n"
         )
-    assert main(["try", "--help", "count"]) == 0
-    assert capsys.readouterr().out.startswith("usage: wmrobot try [task] [key=value ...]")
+    for words in (["--help", "count"], ["cup-catch", "count=2", "--help", "--json"]):
+        assert main(["try", *words]) == 0
+        assert capsys.readouterr().out.startswith("usage: wmrobot try [task] [key=value ...]")
+
+
+def test_help_is_a_verb_too(
+    verb: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb(lambda cfg, *, json: 1)
+    for words in ([], ["inner"]):
+        assert main(["try", "--help", *words]) == 0
+        expected = capsys.readouterr().out
+        for spelling in ("help", "--help"):
+            assert main([spelling, "try", *words]) == 0
+            assert capsys.readouterr().out == expected
 
 
 def test_help_on_a_choice_tells_each_setting_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -311,6 +361,39 @@ def run_process(*words: str, **options: object) -> subprocess.CompletedProcess[s
 def test_info_tells_what_a_card_leaves_open(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "cartpole-swingup"]) == 0
     assert re.search(r"^cameras +none$", capfd.readouterr().out, re.MULTILINE)
+
+
+TINY = Path(__file__).parent / "fixtures" / "tiny.py"
+
+
+def test_tasks_of_a_file_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["tasks", str(TINY)]) == 0
+    head, *rows, _, hint = capfd.readouterr().out.splitlines()
+    assert head.split() == ["task", "source", "episode_decisions"]
+    held = {"counter": "its own", "counter_twice": "its own", "counter_short": "3", "cart": "5",
+            "opaque": "5"}  # fmt: skip
+    assert [row.split(maxsplit=2) for row in rows] == [
+        [f"{TINY}:{name}", "file", length] for name, length in held.items()
+    ]
+    assert hint.endswith(f"or wmrobot tasks {TINY} details=true")
+
+
+def test_one_task_is_told_with_its_names(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["tasks", "cartpole-swingup"]) == 0
+    assert capfd.readouterr().out.splitlines()[2:] == [
+        "",
+        "action_repeat  2",
+        "cameras        0",
+        "observations   position[0], position[1], position[2], velocity[0], velocity[1]",
+        "actions        slide",
+    ]
+    assert main(["tasks", f"{TINY}:cart"]) == 0
+    assert "\ncameras        none; obs=rgb needs cameras=[-1]," in capfd.readouterr().out
+    (tmp_path / "pendulum.py").write_text(
+        "import gymnasium\ndef swing(seed):\n    return gymnasium.make('Pendulum-v1')\n"
+    )
+    assert main(["tasks", str(tmp_path / "pendulum.py")]) == 0  # all that it holds is one
+    assert capfd.readouterr().out.endswith("\nactions        not named by the environment\n")
 
 
 @pytest.mark.realtime

@@ -118,6 +118,26 @@ def test_rough_robot_is_another_at_every_reset(robot: Path) -> None:
     env.close()
 
 
+def test_gymnasium_function_of_five_lines(tmp_path: Path) -> None:
+    code = file_block(OWN_ROBOT, "my_gym.py")
+    assert len([line for line in code.splitlines() if line.strip()]) == 5
+    (tmp_path / "my_gym.py").write_text(code, encoding="utf-8")
+    env = make_env(f"{tmp_path}/my_gym.py:reacher", seed=3)
+    assert (env.task_spec.episodic, env.task_spec.episode_decisions) == (False, 50)
+    first = env.reset()["state"]
+    assert not np.array_equal(first, env.reset()["state"])
+    np.testing.assert_array_equal(first, env.reset(seed=3)["state"])
+    idle = np.zeros(env.task_spec.action_dim, np.float32)
+    ends = [env.step(idle)[2:4] for _ in range(50)]
+    assert ends == [(False, False)] * 49 + [(False, True)]
+    env.close()
+    undeclared = tmp_path / "undeclared.py"
+    undeclared.write_text(code.replace("episodic=False", ""), encoding="utf-8")
+    env = make_env(f"{undeclared}:reacher", seed=3)
+    assert env.task_spec.episodic
+    env.close()
+
+
 @pytest.mark.slow
 def test_own_robot_is_trained_and_evaluated(
     robot: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

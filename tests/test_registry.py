@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wmrobot.core.errors import TaskError
+from wmrobot.envs import registry
 from wmrobot.envs.registry import canonical_name, make_env, task_info, task_names
 from wmrobot.envs.suite import SUITE
 from wmrobot.envs.user_file import find_task_function, own_tasks
@@ -68,6 +69,18 @@ def test_benchmark_settings() -> None:
     assert (walker.action_repeat, walker.episode_decisions) == (2, 500)
     assert quadruped.cameras == (2,)
     assert walker.cameras == (0,)
+
+
+def test_renderer_is_chosen_before_a_file_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[str] = []
+    monkeypatch.setattr(registry, "choose_backend", lambda: chosen.append("chosen"))
+    file = tmp_path / "robot.py"
+    file.write_text("raise ValueError('imported')\n")
+    with pytest.raises(TaskError, match="imported"):
+        task_info(f"{file}:reach")
+    assert chosen == ["chosen"]
 
 
 def test_camera_that_the_model_lacks() -> None:

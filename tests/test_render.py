@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from wmrobot.core.errors import ConfigError, TaskError
 from wmrobot.envs import render
+from wmrobot.envs.registry import make_env
 from wmrobot.envs.render import Backend, choose_backend, make_renderer
 from wmrobot.envs.task import RenderMode
 
@@ -144,6 +146,20 @@ def test_an_unknown_camera_is_named_with_the_known_ones(mode: RenderMode) -> Non
         renderer.picture("bakc")
     with pytest.raises(TaskError, match=r"^camera 7: expected 0 <= camera < 2 \(the model's"):
         renderer.picture(7)
+
+
+@pytest.mark.parametrize("camera", [0, "above"])
+def test_a_model_without_cameras_is_told_so(camera: int | str) -> None:
+    cart = f"{Path(__file__).parent / 'fixtures' / 'tiny.py'}:cart"
+    with pytest.raises(TaskError) as caught:
+        make_env(cart, seed=0, obs="rgb", cameras=[camera])
+    assert str(caught.value) == (
+        f"camera {camera!r}: the model has no cameras; add <camera> to its MJCF, "
+        "or take MuJoCo's free one with cameras=[-1]"
+    )
+    free = make_env(cart, seed=0, obs="rgb", cameras=[-1], render="ray", image_size=8)
+    assert free.reset()["rgb"].shape == (3, 8, 8)
+    free.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from wmrobot.core.errors import ConfigError, ObservationError, TaskError
 from wmrobot.envs.from_gymnasium import GymnasiumTask
 from wmrobot.envs.registry import make_env
 from wmrobot.envs.task import TaskEnv, TaskInfo
+from wmrobot.envs.user_file import held_tasks
 
 TINY = Path(__file__).parent / "fixtures" / "tiny.py"
 
@@ -153,15 +154,31 @@ def test_file_that_cannot_be_used(tmp_path: Path) -> None:
         f"{broken}:a": f"{broken}: cannot be imported: ModuleNotFoundError: "
         "No module named 'not_installed_anywhere' (line 2)",
         f"{empty}:a": f"{empty}: no function named 'a'. Known: ",
-        f"{empty}": f"{empty}: expected path/to/file.py:name, got no function's name after ':'",
+        f"{empty}": f"{empty}: expected a task function, found none; "
+        "define one that takes a seed and returns an environment",
+        f"{missing}": f"{missing}: expected a Python file with a task function, found no such file",
+        f"{TINY}": f"{TINY}: expected path/to/file.py:name, got no function's name; "
+        "it holds counter, counter_twice, counter_short, cart, opaque: "
+        f"write {TINY}:counter",
     }
     for name, message in cases.items():
         with pytest.raises(TaskError) as caught:
             make_env(name, seed=0)
         assert str(caught.value) == message
     broken.write_text("def a(:\n")
-    with pytest.raises(TaskError, match="cannot be imported: SyntaxError: "):
-        make_env(f"{broken}:a", seed=0)
+    for name in (f"{broken}:a", f"{broken}", f"{broken}:"):
+        with pytest.raises(TaskError, match="cannot be imported: SyntaxError: "):
+            make_env(name, seed=0)
+
+
+def test_file_holds_its_marked_functions_else_those_that_take_a_seed(tmp_path: Path) -> None:
+    file = tmp_path / "robot.py"
+    plain = "def angle(x): ...\ndef a(seed): ...\ndef b(_seed=0): ...\ndef _c(seed): ...\n"
+    file.write_text(plain)
+    assert held_tasks(file) == ("a", "b")
+    for number, decorator in enumerate(("task", "task()", "wm.task(episodic=False)")):
+        file.write_text(f"{plain}@{decorator}\ndef d{number}(number): ...\n")
+        assert held_tasks(file) == (f"d{number}",)
 
 
 def test_file_is_read_again_after_a_change(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from wmrobot import __version__
+from wmrobot.app.bare_words import is_override, name_subject
 from wmrobot.app.output import only_documents
 from wmrobot.app.usage import group_help, overview, verb_help
 from wmrobot.core.errors import ConfigError, WmrobotError, unknown
@@ -48,6 +49,7 @@ VERBS: Mapping[str, Verb] = {
         examples=(
             "wmrobot tasks",
             "wmrobot tasks walker-run",
+            "wmrobot tasks path/to/my_robot.py",
             "wmrobot tasks path/to/my_robot.py:reach --json",
         ),
         has_json=True,
@@ -175,6 +177,7 @@ CURABLE = frozenset(
 )
 """What the operating system refuses and a user can cure; other `OSError`s are bugs."""
 
+HELP = ("--help", "-h")
 USER_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -211,7 +214,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     """Find the verb, read its settings, run it."""
-    if not words or words[0] in ("--help", "-h", "help"):
+    if len(words) > 1 and words[0] in (*HELP, "help"):  # `help train` is `train --help`
+        words = [words[1], "--help", *words[2:]]
+    if not words or words[0] in (*HELP, "help"):
         print(overview({name: verb.summary for name, verb in VERBS.items()}))
         return 0
     if words[0] == "--version":
@@ -224,11 +229,11 @@ def _dispatch(words: list[str]) -> int:
     flags = {word for word in words if word.startswith("-")}
     _check_flags(name, verb, flags)
     module = import_module(verb.module)
-    if flags & {"--help", "-h"}:
-        groups = (group_help(name, module.Config, word) for word in words)
-        print(next(filter(None, groups), None) or _help(name, verb, module.Config))
+    if flags.intersection(HELP):
+        print(_help(name, verb, module.Config, words))
         return 0
-    cfg = _load(module.Config, [word for word in words if word not in flags], plain=verb.plain)
+    settings = [word for word in words if word not in flags]
+    cfg = _load(name, module.Config, settings, plain=verb.plain)
     json = "--json" in flags
     if find_spec("triton") is not None:  # MuJoCo, where MUJOCO_GL is set, loads OpenGL at import
         from wmrobot.envs.render import load_triton
@@ -238,35 +243,36 @@ def _dispatch(words: list[str]) -> int:
         return int(module.run(cfg, json=json))
 
 
-def _help(name: str, verb: Verb, config: type[Any]) -> str:
-    return verb_help(
-        name,
-        verb.summary,
-        verb.examples,
-        config,
-        extends=verb.extends,
-        has_json=verb.has_json,
-    )
+def _help(name: str, verb: Verb, config: type[Any], words: Sequence[str]) -> str:
+    """Help on the group of settings that the words name, else on the verb."""
+    settings = [field.name for field in fields(config)]
+    groups = {key: text for key in settings if (text := group_help(name, config, key))}
+    if named := [word for word in words if word in groups]:
+        return groups[named[0]]
+    after = words[min(words.index(flag) for flag in HELP if flag in words) + 1 :]
+    for word in after:  # before the flag stands what would have been run
+        if not (word.startswith("-") or is_override(word) or word in settings):
+            kind = "group of settings" if groups else "setting"
+            raise ConfigError(f"{name} --help: {unknown(kind, word, groups or settings)}")
+    told = (name, verb.summary, verb.examples, config)
+    return verb_help(*told, extends=verb.extends, has_json=verb.has_json)
 
 
 def _check_flags(name: str, verb: Verb, flags: set[str]) -> None:
-    known = ["--help", "-h", *(["--json"] if verb.has_json else [])]
+    known = [*HELP, *(["--json"] if verb.has_json else [])]
     for flag in sorted(flags.difference(known)):
         raise ConfigError(
             f"{name}: {unknown('flag', flag, known)}. Settings are written key=value, without --"
         )
 
 
-def _load(config: type[Any], words: Sequence[str], *, plain: bool) -> Any:
-    """Settings of a verb; its first word without `=` is the task, or the file of a sweep."""
+def _load(name: str, config: type[Any], words: Sequence[str], *, plain: bool) -> Any:
+    """Settings of a verb."""
     names = {field.name for field in fields(config)}
     needs = any(f.default is MISSING and f.default_factory is MISSING for f in fields(config))
     if not words and "profile" not in names and not needs:
         return config()  # nothing to compose: works where Hydra is not installed
-    overrides = list(words)
-    bare = [index for index, word in enumerate(words) if not _is_override(word)]
-    if bare and (subject := names & {"task", "file"}):
-        overrides[bare[0]] = f"{subject.pop()}={words[bare[0]]}"
+    overrides = name_subject(name, names, words)
     for key, equals, value in (word.partition("=") for word in overrides):
         if equals and not value.strip():  # an unset variable of the shell, most often
             raise ConfigError(f"{key}: expected a value, got none; leave it out for its default")
@@ -277,12 +283,6 @@ def _load(config: type[Any], words: Sequence[str], *, plain: bool) -> Any:
     from wmrobot.app.config import load
 
     return load(config, overrides)
-
-
-def _is_override(word: str) -> bool:
-    """Whether a word is `key=value`; a path may hold `=` as well, after a `/`."""
-    key, equals, _ = word.partition("=")
-    return bool(equals) and key.lstrip("+").replace(".", "").replace("_", "").isalnum()
 
 
 def _missing(package: str) -> str:

@@ -1,16 +1,19 @@
 """`wmrobot tasks`: which tasks there are, and what one looks like from outside."""
 
+import shlex
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from wmrobot.app.output import aligned, emit
-from wmrobot.envs.registry import canonical_name, make_env, task_info, task_names
-from wmrobot.envs.render import choose_backend
+from wmrobot.envs.registry import make_env, named_tasks, task_info, task_names
 from wmrobot.envs.suite import suite_names
+from wmrobot.envs.task import TaskInfo
 
 COLUMNS = ("task", "source", "control_hz", "episode_decisions", "obs_dim", "action_dim", "episodic")
+WIDTH = 98
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +21,8 @@ class Config:
     """Settings of `tasks`.
 
     Attributes:
-        task: Tell about this one only; a file `path/to/file.py:name` and `gym:<id>` work too.
+        task: Tell about this one only; `path/to/file.py:name` and `gym:<id>` work too, and
+            `path/to/file.py` lists what that file holds.
         details: Build every task to tell its sizes and rate (takes some seconds).
     """
 
@@ -28,16 +32,18 @@ class Config:
 
 def run(cfg: Config, *, json: bool) -> int:
     """List tasks as a table or as JSON."""
-    names = task_names() if cfg.task is None else (canonical_name(cfg.task),)
-    details = cfg.details or cfg.task is not None
-    choose_backend()  # our own task files import MuJoCo
+    names = task_names() if cfg.task is None else named_tasks(cfg.task)
+    details = cfg.details or len(names) == 1
     rows = [_describe(name, details) for name in names]
     if json:
         emit({"tasks": rows})
         return 0
     print("\n".join(_table(rows)))
+    if len(rows) == 1:
+        print("\n" + "\n".join(_facts(rows[0])))
     if not details:
-        print("\nsizes and rates: wmrobot tasks <task>, or wmrobot tasks details=true")
+        listed = "" if cfg.task is None else f"{shlex.quote(cfg.task)} "
+        print(f"\nsizes and rates: wmrobot tasks <task>, or wmrobot tasks {listed}details=true")
     return 0
 
 
@@ -50,6 +56,7 @@ def _describe(name: str, details: bool) -> dict[str, Any]:
         return row | {"episode_decisions": info.episode_decisions, "cameras": list(info.cameras)}
     with closing(make_env(name, seed=0)) as env:
         spec = env.task_spec
+        blind = env.physics is not None and env.physics.model.ptr.ncam == 0
     return row | {
         "control_hz": round(1 / spec.control_dt, 3),
         "control_dt": spec.control_dt,
@@ -59,7 +66,7 @@ def _describe(name: str, details: bool) -> dict[str, Any]:
         "action_dim": spec.action_dim,
         "obs_names": list(spec.obs_names),
         "action_names": list(spec.action_names),
-        "cameras": list(info.cameras),
+        "cameras": [] if blind and info.cameras == TaskInfo().cameras else list(info.cameras),
     }
 
 
@@ -74,5 +81,29 @@ def _source(name: str) -> str:
 def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Columns that there are values for, aligned."""
     columns = [column for column in COLUMNS if column in rows[0]]
-    cells = ([str(row[column]) for column in columns] for row in rows)
+    cells = (
+        ["its own" if row[column] is None else str(row[column]) for column in columns]
+        for row in rows
+    )
     yield from aligned(columns, cells, left=columns)
+
+
+def _facts(row: Mapping[str, Any]) -> Iterator[str]:
+    """What is too long for the table, of one task: its names, wrapped."""
+    unnamed = "not named by the environment"
+    facts = {
+        "action_repeat": [str(row["action_repeat"])],
+        "cameras": row["cameras"] or ["none; obs=rgb needs cameras=[-1], MuJoCo's free one"],
+        "observations": row["obs_names"] or [unnamed],
+        "actions": row["action_names"] or [unnamed],
+    }
+    indent = max(map(len, facts)) + 2
+    for name, values in facts.items():
+        yield textwrap.fill(
+            ", ".join(map(str, values)),
+            WIDTH,
+            initial_indent=name.ljust(indent),
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )

@@ -19,7 +19,7 @@ from wmrobot.core.spec import ObsMode
 from wmrobot.envs.render import choose_backend
 from wmrobot.envs.suite import find_suite_task, load_suite, suite_info, suite_names
 from wmrobot.envs.task import Randomization, RenderMode, TaskEnv, TaskInfo
-from wmrobot.envs.user_file import find_task_function, own_tasks
+from wmrobot.envs.user_file import find_task_function, held_tasks, own_tasks
 
 GYMNASIUM = "gym:"
 
@@ -33,7 +33,8 @@ def canonical_name(name: str) -> str:
     """The one spelling of a task's name; a user's file becomes an absolute path.
 
     Raises:
-        TaskError: No task is named so. A file's existence is not checked here.
+        TaskError: No task is named so, or a file is given without a function's name. Whether a
+            named function exists is not checked here.
     """
     if name.startswith(GYMNASIUM):
         return name
@@ -53,6 +54,17 @@ def canonical_name(name: str) -> str:
     return found
 
 
+def named_tasks(name: str) -> tuple[str, ...]:
+    """Canonical names of what a name stands for: one task, or all that `path/to/file.py` holds.
+
+    Raises:
+        TaskError: No task is named so, or the file holds none.
+    """
+    if name.startswith(GYMNASIUM) or not name.endswith(".py"):
+        return (canonical_name(name),)
+    return tuple(canonical_name(f"{name}:{function}") for function in held_tasks(Path(name)))
+
+
 def task_info(name: str) -> TaskInfo:
     """What is declared about a task: action repeat, cameras, randomization.
 
@@ -64,6 +76,7 @@ def task_info(name: str) -> TaskInfo:
         return TaskInfo()
     if name in suite_names():
         return suite_info(name)
+    choose_backend()  # before a task's file imports MuJoCo
     return find_task_function(*_locate(name)).info
 
 
@@ -146,7 +159,12 @@ def _split_file(name: str) -> tuple[Path, str]:
     """Absolute path and function of `path/to/file.py:name`."""
     path, colon, function = name.rpartition(":")
     if not colon or not function:
-        raise TaskError(f"{name}: expected path/to/file.py:name, got no function's name after ':'")
+        file = name.rstrip(":")
+        held = held_tasks(Path(file))
+        raise TaskError(
+            f"{name}: expected path/to/file.py:name, got no function's name; "
+            f"it holds {', '.join(held)}: write {file}:{held[0]}"
+        )
     return Path(path).expanduser().resolve(), function
 
 

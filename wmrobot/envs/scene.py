@@ -101,6 +101,11 @@ def find_camera(model: mujoco.MjModel, camera: int | str) -> int:
     Raises:
         TaskError: The model has no such camera.
     """
+    if model.ncam == 0:
+        raise TaskError(
+            f"camera {camera!r}: the model has no cameras; add <camera> to its MJCF, "
+            "or take MuJoCo's free one with cameras=[-1]"
+        )
     if isinstance(camera, str):
         index = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
         if index < 0:

@@ -46,17 +46,27 @@ def own_tasks() -> dict[str, tuple[Path, str]]:
 
 @lru_cache(maxsize=256)
 def _marked_functions(path: Path, _mtime_ns: int) -> tuple[str, ...]:
-    return tuple(
-        node.name
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and any(map(_marks, node.decorator_list))
-    )
+    return tuple(node.name for node in _definitions(path) if any(map(_marks, node.decorator_list)))
+
+
+def _definitions(path: Path) -> Iterator[ast.FunctionDef]:
+    """Functions that a file defines, as they are written."""
+    body = ast.parse(path.read_text(encoding="utf-8"), str(path)).body
+    return (node for node in body if isinstance(node, ast.FunctionDef))
 
 
 def _marks(decorator: ast.expr) -> bool:
-    """Whether a decorator is `task`, called or not."""
+    """Whether a decorator is `task` or `<module>.task`, called or not."""
     called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    if isinstance(called, ast.Attribute):
+        return called.attr == "task"
     return isinstance(called, ast.Name) and called.id == "task"
+
+
+def _takes_seed(node: ast.FunctionDef) -> bool:
+    """Whether a public function's first argument is called a seed."""
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    return not node.name.startswith("_") and bool(arguments) and "seed" in arguments[0].arg
 
 
 class Blame:
@@ -118,10 +128,34 @@ def find_task_function(path: Path, function: str) -> TaskFunction:
     Raises:
         TaskError: There is no such file, it cannot be imported, or it lacks the function.
     """
+    return TaskFunction(_existing(path), function)
+
+
+def held_tasks(path: Path) -> tuple[str, ...]:
+    """Task functions of a file: those marked `@task`; without any, those that take a seed.
+
+    The file is read, not imported.
+
+    Raises:
+        TaskError: There is no such file, it is not Python, or it holds no task function.
+    """
+    path = _existing(path)
+    with Blame(f"{path}: cannot be imported", path):
+        marked = _marked_functions(path, path.stat().st_mtime_ns)
+        held = marked or tuple(node.name for node in _definitions(path) if _takes_seed(node))
+    if not held:
+        raise TaskError(
+            f"{path}: expected a task function, found none; "
+            "define one that takes a seed and returns an environment"
+        )
+    return held
+
+
+def _existing(path: Path) -> Path:
     path = path.expanduser().resolve()
     if not path.is_file():
         raise TaskError(f"{path}: expected a Python file with a task function, found no such file")
-    return TaskFunction(path, function)
+    return path
 
 
 def _load(path: Path) -> ModuleType:
