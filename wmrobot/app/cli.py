@@ -59,8 +59,8 @@ VERBS: Mapping[str, Verb] = {
         summary="Learn a world model of a task, and to plan in it.",
         examples=(
             "wmrobot train cartpole-swingup profile=nano run=runs/cartpole",
-            "wmrobot train path/to/my_robot.py:reach seed=3",
-            "wmrobot train reacher-hard planner=cem planner.horizon=5",
+            "wmrobot train path/to/my_robot.py:reach profile=nano seed=3",
+            "wmrobot train reacher-hard profile=nano planner=cem planner.horizon=5",
             "wmrobot train resume=runs/cartpole",
         ),
     ),
