@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from wmrobot.app.config import load
 from wmrobot.app.controllers import shipped_controllers
 from wmrobot.app.demo import Config
 from wmrobot.app.train import train
-from wmrobot.app.training.progress import Progress
 from wmrobot.app.training.trainer import Trainer
 from wmrobot.core.errors import ConfigError
 
@@ -124,7 +122,7 @@ def test_a_tour_touches_nothing_that_is_not_its_own(tmp_path: Path) -> None:
     assert {path.name for path in run.iterdir()} == {"run.json", "summary.json"}
 
 
-def interrupted(self: Trainer, show: Callable[[Progress], None]) -> bool:
+def interrupted(self: Trainer, *_: object) -> bool:
     """Ctrl-C before the first decision: the run is saved and left."""
     self.save()
     return False

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from wmrobot.core.errors import TaskError, unknown
+from wmrobot.core.files import user_path
 from wmrobot.core.seeds import derive_seed, legacy_seed
 from wmrobot.core.spec import ObsMode
 from wmrobot.envs.render import choose_backend
@@ -165,7 +166,7 @@ def _split_file(name: str) -> tuple[Path, str]:
             f"{name}: expected path/to/file.py:name, got no function's name; "
             f"it holds {', '.join(held)}: write {file}:{held[0]}"
         )
-    return Path(path).expanduser().resolve(), function
+    return user_path(path).resolve(), function
 
 
 def _locate(name: str) -> tuple[Path, str]:

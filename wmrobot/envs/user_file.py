@@ -13,6 +13,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from wmrobot.core.errors import TaskError, unknown
+from wmrobot.core.files import user_path
 from wmrobot.core.resources import resource_folder
 from wmrobot.envs.task import INFO_ATTRIBUTE, TaskInfo
 
@@ -152,7 +153,7 @@ def held_tasks(path: Path) -> tuple[str, ...]:
 
 
 def _existing(path: Path) -> Path:
-    path = path.expanduser().resolve()
+    path = user_path(path).resolve()
     if not path.is_file():
         raise TaskError(f"{path}: expected a Python file with a task function, found no such file")
     return path
