@@ -7,8 +7,8 @@
 
 The rule: two tasks that are not saturated, five seeds each, 50,000 environment steps. A setting is
 on by default only if it improves with a probability of at least 0.95 and no task is worse by more
-than 10%; otherwise it stays off and is called inconclusive. Of settings
-that change nothing it finds 5% better (3,000 trials of equal normals). Prints one JSON document.
+than 10%; otherwise it stays off and is called inconclusive. Of settings that change nothing it
+finds 5% better (3,000 trials of equal normals). Prints one JSON document.
 """
 
 import csv

@@ -1,6 +1,7 @@
 """What is exported plans what PyTorch plans, for every planner and observation, or not at all."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +16,7 @@ from tests.bundles import CART, COUNTER, REQUEST, random_facts, shipped_facts, w
 from tests.tiny import make_card
 from wmrobot.app.cli import main
 from wmrobot.app.controllers import KIND, SCHEMA, make_model, read_controller, save_controller
-from wmrobot.app.export import gather
+from wmrobot.app.export import _evaluations, gather
 from wmrobot.core.errors import CheckpointError
 from wmrobot.core.files import seal
 from wmrobot.core.spec import ObsMode
@@ -279,6 +280,28 @@ def test_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert told["parity"]["planner.onnx"]["vectors"] == 20
     search = Planner.load(tmp_path / "bundle").description.search
     assert (search.iterations, search.num_samples, search.num_elites) == (2, 64, 24)
+
+
+def test_a_checkpoint_is_told_its_own_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "eval.csv").write_text("step,episode_reward\n100,1.5\n200,2.5\n300,3.5\n")
+    folder, card = tmp_path / "checkpoints" / "000000120", make_card(CART)
+    for step, told in ((240, 2.5), (300, 3.5), (None, 3.5)):  # older ones do not tell their step
+        made = {} if step is None else {"step": step}
+        (row,) = _evaluations(folder, replace(card, made=made))
+        assert row["episode_reward"] == told
+    assert _evaluations(folder, replace(card, made={"step": 50})) == ()
+    assert _evaluations(tmp_path / "shipped", card) == ()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    out = tmp_path / "bundle"
+    assert main(["export", "qube2-swingup", f"out={out}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: out: expected a place to write to, got {out}; choose another\n"
+    )
 
 
 @pytest.mark.parametrize(

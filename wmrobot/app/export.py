@@ -107,13 +107,13 @@ def run(cfg: Config, *, json: bool) -> int:
     name = file_name(card.task.name)
     out = user_path(cfg.out or f"bundles/{name}")
     refuse_other_folder(out)
-    output_file("out", out)
     planner = cfg.planner.apply(card.planner)
     if planner.num_prior == 0 and cfg.batch == "dynamic":
         raise ConfigError(
             "batch: expected a number where the prior proposes nothing (planner.num_prior=0), "
             "got dynamic"
         )
+    output_file("out", out)
     facts = gather(model, card, folder, planner=planner)
     request = Request(
         batch=None if cfg.batch == "dynamic" else cfg.batch,
@@ -125,7 +125,7 @@ def run(cfg: Config, *, json: bool) -> int:
         name=folder.name,
     )
     tell: Callable[[str], None] = (lambda _: None) if json else (lambda text: print(f"{text} ..."))
-    if out.exists():
+    if out.exists() and any(out.iterdir()):
         tell(f"the bundle in {out} will be replaced")
     report = write_bundle(out, facts, request, tell)
     sizes = {path.name: path.stat().st_size for path in sorted(out.iterdir())}
@@ -182,7 +182,7 @@ def _evaluations(folder: Path, card: Card) -> tuple[Mapping[str, float], ...]:
         rows = [{k: float(v) for k, v in row.items()} for row in read_rows(table)]
         done = card.made.get("step", math.inf)  # older ones do not tell
         return tuple([row for row in rows if row["step"] <= done][-1:])
-    except (ValueError, DataError):
+    except (ValueError, KeyError, DataError):
         raise CheckpointError(f"{table}: expected a table of numbers, got something else") from None
 
 

@@ -45,7 +45,7 @@ def output_file(setting: str, path: Path) -> None:
     """
     parent = output_folder(setting, str(path.parent))
     if not os.access(parent, os.W_OK):
-        raise ConfigError(f"{setting}: expected a place to write to, got {path}: {parent} is not")
+        raise ConfigError(f"{setting}: expected a place to write to, got {path}; choose another")
 
 
 @contextmanager
