@@ -15,14 +15,17 @@ from types import SimpleNamespace
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+import yaml
 
 from wmrobot import __version__
 from wmrobot.app import cli
-from wmrobot.app.cli import EXTRAS, VERBS, Verb, main
+from wmrobot.app.cli import VERBS, Verb, main
+from wmrobot.app.config import load
+from wmrobot.app.extras import EXTRAS
 from wmrobot.app.output import emit
 from wmrobot.app.training.settings import TrainConfig
 from wmrobot.app.usage import attribute_docs, verb_help
-from wmrobot.core.config import alternatives, known_keys
+from wmrobot.core.config import alternatives, build, known_keys, to_plain
 from wmrobot.core.config import group_classes as groups
 from wmrobot.core.errors import CheckpointError
 
@@ -101,12 +104,12 @@ def test_words_become_settings(verb: Callable[[Run], None]) -> None:
         ),
         (
             ["train", "--json"],
-            "error: train: no flag named '--json'. Known: --help, -h. "
+            "error: train: no flag named '--json'. Known: --cfg, --help, -h. "
             "Settings are written key=value, without --",
         ),
         (
             ["tasks", "--seed=1"],
-            "error: tasks: no flag named '--seed=1'. Known: --help, --json, -h. "
+            "error: tasks: no flag named '--seed=1'. Known: --cfg, --help, --json, -h. "
             "Settings are written key=value, without --",
         ),
         (
@@ -221,6 +224,46 @@ def test_bug_keeps_its_traceback(verb: Callable[[Run], None], bug: Exception) ->
     verb(run)
     with pytest.raises(type(bug)):
         main(["try"])
+
+
+def test_the_cause_of_a_users_error_is_told_on_request(
+    verb: Callable[[Run], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(cfg: Config, *, json: bool) -> int:
+        try:
+            raise ZeroDivisionError("at the bottom")
+        except ZeroDivisionError as error:
+            raise CheckpointError("told in one line") from error
+
+    verb(run)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert main(["try"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "Traceback (most recent call last):"
+    assert "ZeroDivisionError: at the bottom" in told
+    assert told[-1] == "error: told in one line"
+    for off in ("", "0"):
+        monkeypatch.setenv("HYDRA_FULL_ERROR", off)
+        assert main(["try"]) == 2
+        assert capsys.readouterr().err == "error: told in one line\n"
+
+
+@pytest.mark.parametrize("asked", [["--cfg"], ["--cfg", "job"]])
+def test_settings_are_shown_and_nothing_is_done(
+    asked: list[str], verb: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb(lambda cfg, *, json: 1)
+    assert main(["try", "cup-catch", *asked, "inner.horizon=5"]) == 0
+    assert capsys.readouterr().out == "task: cup-catch\ncount: 1\ninner:\n  horizon: 5\n"
+
+
+def test_what_is_shown_holds_what_profile_and_task_say(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "qube2-swingup", "profile=nano", "planner=cem", "--cfg"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    expected = load(TrainConfig, ["task=qube2-swingup", "profile=nano", "planner=cem"])
+    assert shown == to_plain(expected)
+    assert shown["planner"]["kind"] == "cem"
+    assert build(TrainConfig, shown) == expected
 
 
 def test_help_is_made_from_the_settings(

@@ -327,8 +327,8 @@ def test_wrong_word_is_answered_with_the_cure(word: str, expected: str) -> None:
 
 def test_setting_of_another_planner_is_refused() -> None:
     words = ["planner=cem", "planner.inverse_temperature=1"]
-    assert message(lambda: load(Bare, words)).startswith(
-        "no setting named 'planner.inverse_temperature'."
+    assert message(lambda: load(Bare, words)) == (
+        "planner.inverse_temperature: a setting of planner=mppi; here it is planner=cem"
     )
 
 

@@ -143,6 +143,15 @@ def test_a_task_without_anchors_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert (row["mean"], row["reference"], row["percent"]) == ("500.0", "", "")
 
 
+def test_a_word_that_train_does_not_know_is_told_with_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("tasks: [cup-catch]\nseeds: [1]\nsettings: [stepz=3]\n")
+    assert main(["sweep", str(path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path}: no setting named 'stepz'.")
+
+
 def test_anchors_without_a_column_are_refused_before_anything_begins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

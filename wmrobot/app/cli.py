@@ -6,6 +6,7 @@ Nothing heavy is imported before a verb is chosen.
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import MISSING, dataclass, fields
@@ -15,6 +16,7 @@ from typing import Any
 
 from wmrobot import __version__
 from wmrobot.app.bare_words import is_override, name_subject
+from wmrobot.app.extras import EXTRAS, how_to_install
 from wmrobot.app.output import only_documents
 from wmrobot.app.usage import group_help, overview, verb_help
 from wmrobot.core.errors import ConfigError, WmrobotError, unknown
@@ -151,23 +153,6 @@ VERBS: Mapping[str, Verb] = {
     ),
 }
 
-TRAIN_PACKAGES = (
-    "PIL", "dm_control", "dm_env", "filelock", "gymnasium", "hydra", "imageio", "joblib",
-    "matplotlib", "mujoco", "omegaconf", "psutil", "pydantic", "safetensors", "scipy",
-    "tensorboard", "torch", "tqdm", "yaml",
-)  # fmt: skip
-EXPORT_PACKAGES = ("onnx", "onnxscript")
-DRIVE_PACKAGES = ("mcap", "msgpack")
-VIEW_PACKAGES = ("mjviser", "msgspec", "viser", "websockets")
-EXTRAS: Mapping[str, str] = {
-    **dict.fromkeys(TRAIN_PACKAGES, "train"),
-    **dict.fromkeys(EXPORT_PACKAGES, "export"),
-    **dict.fromkeys(DRIVE_PACKAGES, "drive"),
-    **dict.fromkeys(VIEW_PACKAGES, "view"),
-    "wandb": "wandb",
-}
-"""Which extra brings a package."""
-
 CURABLE = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.EROFS),
@@ -178,6 +163,9 @@ CURABLE = frozenset(
 """What the operating system refuses and a user can cure; other `OSError`s are bugs."""
 
 HELP = ("--help", "-h")
+CFG = "--cfg"
+FULL_ERROR = "HYDRA_FULL_ERROR"
+"""Variable of the environment that asks for whole tracebacks, by the name that Hydra gave it."""
 USER_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -193,12 +181,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except (WmrobotError, RobotError) as error:
+        if os.environ.get(FULL_ERROR, "0") not in ("", "0"):
+            traceback.print_exc()
         return _complain(str(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        return _complain(_missing(package))
+        return _complain(how_to_install(package))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -226,6 +216,8 @@ def _dispatch(words: list[str]) -> int:
     if name not in VERBS:
         raise ConfigError(unknown("verb", name, VERBS))
     verb = VERBS[name]
+    if CFG in words:  # as Hydra's `--cfg job`; there is nothing else to show
+        words = [word for word in words if word != "job"]
     flags = {word for word in words if word.startswith("-")}
     _check_flags(name, verb, flags)
     module = import_module(verb.module)
@@ -234,6 +226,11 @@ def _dispatch(words: list[str]) -> int:
         return 0
     settings = [word for word in words if word not in flags]
     cfg = _load(name, module.Config, settings, plain=verb.plain)
+    if CFG in flags:
+        from wmrobot.app.config import show
+
+        print(show(cfg), end="")
+        return 0
     json = "--json" in flags
     if find_spec("triton") is not None:  # MuJoCo, where MUJOCO_GL is set, loads OpenGL at import
         from wmrobot.envs.render import load_triton
@@ -259,7 +256,7 @@ def _help(name: str, verb: Verb, config: type[Any], words: Sequence[str]) -> str
 
 
 def _check_flags(name: str, verb: Verb, flags: set[str]) -> None:
-    known = [*HELP, *(["--json"] if verb.has_json else [])]
+    known = [*HELP, *([] if verb.plain else [CFG]), *(["--json"] if verb.has_json else [])]
     for flag in sorted(flags.difference(known)):
         raise ConfigError(
             f"{name}: {unknown('flag', flag, known)}. Settings are written key=value, without --"
@@ -283,16 +280,6 @@ def _load(name: str, config: type[Any], words: Sequence[str], *, plain: bool) ->
     from wmrobot.app.config import load
 
     return load(config, overrides)
-
-
-def _missing(package: str) -> str:
-    """What to install for a package that is not there."""
-    extra = EXTRAS[package]
-    cure = f'".[{extra}]"'
-    if package == "dm_control" and sys.version_info >= (3, 13):
-        cure += " && pip install --no-deps dm-control==1.0.50"  # its labmaze has no wheel there
-    need = f"this needs wmrobot[{extra}] ({package} is not installed)"
-    return f"{need}: pip install {cure} in its checkout"
 
 
 def _complain(message: str) -> int:

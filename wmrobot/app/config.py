@@ -25,7 +25,15 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from wmrobot.core.config import alternatives, build, default_values, flatten, kinds, known_keys
+from wmrobot.core.config import (
+    alternatives,
+    build,
+    default_values,
+    flatten,
+    kinds,
+    known_keys,
+    to_plain,
+)
 from wmrobot.core.errors import ConfigError, unknown
 from wmrobot.core.resources import resource_folder
 from wmrobot.envs.registry import canonical_name
@@ -85,9 +93,15 @@ def load(cls: type[T], overrides: Sequence[str]) -> T:
     for group in (name for name in tree if kinds(keys[name])):
         wanted = [layer.pop(group) for layer in layers if group in layer]
         tree[group] = _group(group, keys[group], tree[group], wanted, choices.get(group))
+        _require_of_kind(words, group, tree[group]["kind"], kinds(keys[group]))
     plain = cast("Plain", OmegaConf.to_container(OmegaConf.merge(tree, *layers)))
     rest = [word for word in words if word.name not in choices]
     return build(cls, _compose(plain, [_grammar(word, keys) for word in rest]))
+
+
+def show(settings: "DataclassInstance") -> str:
+    """All settings as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_plain(settings)))
 
 
 def _parse(word: str, keys: Keys) -> Word:
@@ -138,6 +152,19 @@ def _is_choice(name: str, value: str, keys: Keys) -> bool:
     if value not in by_kind:
         raise ConfigError(unknown(name, value, by_kind))
     return True
+
+
+def _require_of_kind(
+    words: Sequence[Word], group: str, kind: str, by_kind: Mapping[str, type[Any]]
+) -> None:
+    """Refuse a setting that only other kinds of a group have than the one that is chosen."""
+    names = {name: set(default_values(cls)) for name, cls in by_kind.items()}
+    for key in (
+        name.removeprefix(f"{group}.") for name, _ in words if name.startswith(f"{group}.")
+    ):
+        if key not in names[kind] and (theirs := [k for k in names if key in names[k]]):
+            whose = " and ".join(f"{group}={other}" for other in theirs)
+            raise ConfigError(f"{group}.{key}: a setting of {whose}; here it is {group}={kind}")
 
 
 def _layers(words: Mapping[str, str], defaults: Plain, keys: Keys) -> Iterator[Plain]:

@@ -14,7 +14,7 @@ from wmrobot.app.sweeping.plan import Run, list_runs, read_plan
 from wmrobot.app.sweeping.results import write_results
 from wmrobot.app.sweeping.table import TaskRow, draw, print_tables, write_tables
 from wmrobot.app.training.result import read_result
-from wmrobot.core.errors import ConfigError, TrainingError
+from wmrobot.core.errors import ConfigError, TaskError, TrainingError
 from wmrobot.core.files import user_path
 from wmrobot.core.machine import cores
 from wmrobot.core.spec import file_name
@@ -54,7 +54,11 @@ def run(cfg: Config, *, json: bool = False) -> int:
     file = user_path(cfg.file)
     folder = user_path(cfg.runs or f"runs/{file.stem}")
     anchors = _anchors(cfg.anchors)
-    runs = list_runs(read_plan(file), folder)
+    plan = read_plan(file)
+    try:
+        runs = list_runs(plan, folder)
+    except (ConfigError, TaskError) as error:
+        raise ConfigError(f"{file}: {error}") from error
     for each in runs:
         each.refuse_another()
     out = output_folder("out", cfg.out or str(folder / "results"))
