@@ -115,7 +115,7 @@ def test_words_become_settings(verb: Callable[[Run], None]) -> None:
         ),
         (
             ["report", "runs/ok"],
-            "error: report takes no task, got 'runs/ok'; a run is run=runs/ok",
+            "error: report: expected run=<folder of a run>, got the task runs/ok alone",
         ),
         (
             ["drive", "cartpole-swingup"],
@@ -153,7 +153,7 @@ def test_words_become_settings(verb: Callable[[Run], None]) -> None:
         ),
         (["tasks", "details=2"], "error: details: expected true or false, got 2"),
         (["sweep"], "error: file: expected a value, got none"),
-        (["report"], "error: run: expected a value, got none"),
+        (["report"], "error: report: expected run=<folder of a run>, got none"),
         (["drive", "bundle=x", "cpu=-1"], "error: cpu: expected the number of a core, got -1"),
         (
             ["demo", "view=true"],
