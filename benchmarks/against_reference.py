@@ -186,4 +186,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(print(__doc__) if {"-h", "--help"} & {*sys.argv} else main(sys.argv[1:]))

@@ -66,4 +66,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(print(__doc__) if {"-h", "--help"} & {*sys.argv} else main(sys.argv[1:]))

@@ -95,8 +95,13 @@ def compare(task: str) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    tasks = sys.argv[1:] or ["cartpole-swingup", "walker-walk"]
+def main(tasks: list[str]) -> None:
+    """Compare on every task that is named."""
     torch.set_num_threads(1)
     made = machine(CPU, 1)
-    print(json.dumps({"made": made, "results": [compare(task) for task in tasks]}, indent=1))
+    results = [compare(task) for task in tasks or ["cartpole-swingup", "walker-walk"]]
+    print(json.dumps({"made": made, "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(print(__doc__) if {"-h", "--help"} & {*sys.argv} else main(sys.argv[1:]))

@@ -76,10 +76,10 @@ def measure(name: str) -> list[dict[str, Any]]:
 def main(names: list[str]) -> None:
     """Measure every controller that is named."""
     keep_freed_memory()
-    found = [row for name in names for row in measure(name)]
+    found = [row for name in names or ["qube2-swingup"] for row in measure(name)]
     made = {"cores": os.cpu_count(), "seed": SEED}
     print(json.dumps({"case": "robustness", "made": made, "found": found}, indent=2))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["qube2-swingup"])
+    sys.exit(print(__doc__) if {"-h", "--help"} & {*sys.argv} else main(sys.argv[1:]))

@@ -192,4 +192,4 @@ def main(task: str = "qube2-swingup", seconds: str = "20") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(print(__doc__) if {"-h", "--help"} & {*sys.argv} else main(*sys.argv[1:]))
