@@ -393,7 +393,14 @@ def test_one_task_is_told_with_its_names(capfd: pytest.CaptureFixture[str], tmp_
         "import gymnasium\ndef swing(seed):\n    return gymnasium.make('Pendulum-v1')\n"
     )
     assert main(["tasks", str(tmp_path / "pendulum.py")]) == 0  # all that it holds is one
-    assert capfd.readouterr().out.endswith("\nactions        not named by the environment\n")
+    told = capfd.readouterr().out
+    assert told.endswith("\nactions        not named by the environment\n")
+    assert (
+        "\ncameras        none; obs=rgb sees what the environment draws itself, where it does\n"
+    ) in told
+    assert main(["tasks", "gym:Pendulum-v1", "--json"]) == 0
+    (row,) = json.loads(capfd.readouterr().out)["tasks"]
+    assert (row["cameras"], row["free_camera"]) == ([], False)
 
 
 @pytest.mark.realtime
