@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from wmrobot.app.benchmarking.script import run_script
 from wmrobot.app.sweeping.comparison import RESAMPLES
 
 ENOUGH, MOST_LOST = 0.95, 0.10
@@ -137,4 +138,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_script(main, __doc__)

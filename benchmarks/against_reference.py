@@ -25,6 +25,7 @@ from wmrobot.app.bench import Config
 from wmrobot.app.benchmarking.flops import necessary_plan_flops, update_flops
 from wmrobot.app.benchmarking.learning import Subject
 from wmrobot.app.benchmarking.report import busy_warning, machine
+from wmrobot.app.benchmarking.script import run_script
 from wmrobot.app.benchmarking.timing import PRODUCT_SIZE, product_rates, summarise, waiter
 from wmrobot.app.config import load
 from wmrobot.app.device import keep_freed_memory, pick_device, precision_warning, set_threads
@@ -186,4 +187,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_script(main, __doc__)

@@ -11,7 +11,6 @@ linear probe finds in the latent (R^2; of 1,500 moments drawn, 500 are held out 
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from wmrobot.app.benchmarking.report import machine
+from wmrobot.app.benchmarking.script import run_script
 from wmrobot.app.config import load
 from wmrobot.app.device import keep_freed_memory
 from wmrobot.app.training.settings import TrainConfig
@@ -135,4 +135,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_script(main, __doc__)

@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import torch
 
+from wmrobot.app.benchmarking.script import run_script
+
 ROOT = Path(__file__).parents[1]
 STAGES = ("tests", "bench", "reference", "online", "pixels")
 TINY = (
@@ -157,4 +159,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_script(main, __doc__)

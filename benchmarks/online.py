@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wmrobot.app.benchmarking.report import busy_warning, machine
+from wmrobot.app.benchmarking.script import run_script
 from wmrobot.app.benchmarking.timing import summarise
 from wmrobot.app.config import load
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
@@ -98,4 +99,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_script(main, __doc__)

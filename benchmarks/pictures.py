@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 import numpy as np
 from matplotlib.figure import Figure
 
+from wmrobot.app.benchmarking.script import run_script
 from wmrobot.core.random import make_numpy_generator
 from wmrobot.envs.registry import make_env, task_info
 from wmrobot.envs.render import choose_backend, make_renderer
@@ -66,4 +67,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_script(main, __doc__)

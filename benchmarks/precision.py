@@ -8,7 +8,6 @@ to the first plan.
 
 import copy
 import json
-import sys
 from contextlib import closing
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wmrobot.app.benchmarking.report import machine
+from wmrobot.app.benchmarking.script import run_script
 from wmrobot.app.controllers import find_controller, make_controller, read_controller
 from wmrobot.control.controller import to_tensors
 from wmrobot.core.random import make_generator
@@ -95,8 +95,13 @@ def compare(task: str) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    tasks = sys.argv[1:] or ["cartpole-swingup", "walker-walk"]
+def main(tasks: list[str]) -> None:
+    """Compare on every task that is named."""
     torch.set_num_threads(1)
     made = machine(CPU, 1)
-    print(json.dumps({"made": made, "results": [compare(task) for task in tasks]}, indent=1))
+    results = [compare(task) for task in tasks or ["cartpole-swingup", "walker-walk"]]
+    print(json.dumps({"made": made, "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    run_script(main, __doc__)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from wmrobot.app.benchmarking.script import run_script
 from wmrobot.app.controllers import find_controller, read_controller
 from wmrobot.app.device import keep_freed_memory
 from wmrobot.app.rollout import evaluate
@@ -76,10 +77,10 @@ def measure(name: str) -> list[dict[str, Any]]:
 def main(names: list[str]) -> None:
     """Measure every controller that is named."""
     keep_freed_memory()
-    found = [row for name in names for row in measure(name)]
+    found = [row for name in names or ["qube2-swingup"] for row in measure(name)]
     made = {"cores": os.cpu_count(), "seed": SEED}
     print(json.dumps({"case": "robustness", "made": made, "found": found}, indent=2))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["qube2-swingup"])
+    run_script(main, __doc__)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from wmrobot.app.benchmarking.script import run_script
 from wmrobot.core.machine import describe_machine
 from wmrobot.runtime import Planner
 
@@ -78,4 +79,4 @@ def main(folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_script(main, __doc__)

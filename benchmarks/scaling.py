@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from wmrobot.app.benchmarking.script import run_script
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito
 PLAN = ["parts=[plan]", "plan_batches=[1]"]
 RUNS: dict[str, list[str]] = {
@@ -137,4 +139,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_script(main, __doc__)

@@ -10,7 +10,6 @@ action was there. Run it on an idle machine; `load` says whether it was.
 import json
 import multiprocessing
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from wmrobot.app.benchmarking.script import run_script
 from wmrobot.core.machine import describe_machine
 
 ROUNDS = 4
@@ -192,4 +192,4 @@ def main(task: str = "qube2-swingup", seconds: str = "20") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_script(lambda words: main(*words), __doc__)

@@ -22,6 +22,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from wmrobot.app.benchmarking.script import run_script
+
 SIZE = {"width": 960, "height": 600}
 MIDDLE = {"x": 380, "y": 150, "width": 200, "height": 300}
 FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
@@ -115,4 +117,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_script(main, __doc__)

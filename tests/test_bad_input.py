@@ -285,8 +285,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_resuming_takes_no_other_settings(refusal: Refusal, finished: Path) -> None:
     assert refusal("train", f"resume={finished}", "steps=50") == (
-        "resume: expected no settings beside it but extend_to, which makes a run longer; "
-        "the run's own are used"
+        "resume: expected no settings beside it but extend_to, which makes a run longer, and the "
+        "task, where its file has moved; the run's own are used"
     )
 
 

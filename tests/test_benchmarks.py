@@ -1,6 +1,9 @@
 """The scripts of benchmarks/ that want another machine, tried on this one with tiny shapes."""
 
+import ast
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,24 @@ from wmrobot.app import bench
 from wmrobot.app.config import load
 from wmrobot.app.training.settings import TrainConfig
 from wmrobot.envs.registry import make_env
+
+SCRIPTS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_every_script_says_what_it_does(
+    script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = script.read_text(encoding="utf-8")
+    if "playwright" in source:
+        pytest.importorskip("playwright", reason="needs wmrobot[dev]")
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(script), run_name="__main__")
+    assert not left.value.code
+    told = ast.get_docstring(ast.parse(source)) or "nothing"
+    assert "".join(told.split()) in "".join(capsys.readouterr().out.split())
 
 
 def test_without_a_gpu_one_line_says_so(

@@ -118,7 +118,7 @@ def test_words_become_settings(verb: Callable[[Run], None]) -> None:
         ),
         (
             ["report", "runs/ok"],
-            "error: report takes no task, got 'runs/ok'; a run is run=runs/ok",
+            "error: report: expected run=<folder of a run>, got the task runs/ok alone",
         ),
         (
             ["drive", "cartpole-swingup"],
@@ -156,7 +156,7 @@ def test_words_become_settings(verb: Callable[[Run], None]) -> None:
         ),
         (["tasks", "details=2"], "error: details: expected true or false, got 2"),
         (["sweep"], "error: file: expected a value, got none"),
-        (["report"], "error: run: expected a value, got none"),
+        (["report"], "error: report: expected run=<folder of a run>, got none"),
         (["drive", "bundle=x", "cpu=-1"], "error: cpu: expected the number of a core, got -1"),
         (
             ["demo", "view=true"],
@@ -436,7 +436,14 @@ def test_one_task_is_told_with_its_names(capfd: pytest.CaptureFixture[str], tmp_
         "import gymnasium\ndef swing(seed):\n    return gymnasium.make('Pendulum-v1')\n"
     )
     assert main(["tasks", str(tmp_path / "pendulum.py")]) == 0  # all that it holds is one
-    assert capfd.readouterr().out.endswith("\nactions        not named by the environment\n")
+    told = capfd.readouterr().out
+    assert told.endswith("\nactions        not named by the environment\n")
+    assert (
+        "\ncameras        none; obs=rgb sees what the environment draws itself, where it does\n"
+    ) in told
+    assert main(["tasks", "gym:Pendulum-v1", "--json"]) == 0
+    (row,) = json.loads(capfd.readouterr().out)["tasks"]
+    assert (row["cameras"], row["free_camera"]) == ([], False)
 
 
 @pytest.mark.realtime

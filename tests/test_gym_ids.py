@@ -43,6 +43,27 @@ def test_module_prefix_needs_no_import() -> None:
     env.close()
 
 
+@pytest.mark.parametrize(("name", "limit"), [("walker-run", 500), ("qube2-swingup", 300)])
+def test_spec_tells_the_limit_that_the_task_keeps_itself(name: str, limit: int) -> None:
+    env = gymnasium.make(f"wmrobot/{name}-v0", obs="state", render_mode="rgb_array")
+    assert env.spec is not None
+    assert env.spec.max_episode_steps == limit
+    assert env.spec.kwargs == {"task": name, "obs": "state", "render_mode": "rgb_array"}
+    wrapped = env
+    while isinstance(wrapped, gymnasium.Wrapper):
+        assert not isinstance(wrapped, gymnasium.wrappers.TimeLimit)
+        wrapped = wrapped.env
+    again = gymnasium.make(env.spec)
+    assert again.spec is not None
+    assert again.spec.max_episode_steps == limit
+    for each in (env, again):
+        each.close()
+    shorter = gymnasium.make(f"wmrobot/{name}-v0", max_episode_steps=3)
+    assert shorter.spec is not None
+    assert shorter.spec.max_episode_steps == 3
+    shorter.close()
+
+
 def test_episode_is_truncated_not_terminated() -> None:
     env = gymnasium.make("wmrobot/cartpole-balance-v0")
     env.reset(seed=0)

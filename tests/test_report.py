@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.runs import CART, REACH, play, tiny
+from tests.runs import CART, REACH, TASKS, play, tiny
 from tests.test_html_page import Page
 from tests.tiny import make_card
 from wmrobot.app.cli import main
@@ -44,6 +45,24 @@ def test_a_run_is_told_in_one_page(tmp_path: Path, capsys: pytest.CaptureFixture
         assert title in titles
     assert "rail" in titles  # the cart's only joint is probed
     assert "candidates that were not finite, of the last iteration" in titles
+
+
+@pytest.mark.slow
+def test_a_task_file_may_have_moved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, run = tmp_path / "old", tmp_path / "first"
+    shutil.copytree(TASKS.parent, folder)
+    cfg = tiny(f"{folder}/tiny.py:cart", steps=20, eval_freq=0)
+    assert play(cfg, run)
+    made = {"machine": "abacus", "commit": None}
+    write_json(run / RUN_FILE, {"schema": 1, "settings": to_plain(cfg), "made": made})
+    folder.rename(tmp_path / "new")
+    words = [f"run={run}", "episodes=2", "horizon=1", "film=none", "threads=1"]
+    assert main(["report", *words]) == 2
+    assert "found no such file" in capsys.readouterr().err
+    assert main(["report", f"{tmp_path}/new/tiny.py:opaque", *words]) == 2
+    assert "expected a controller of" in capsys.readouterr().err
+    assert main(["report", f"{tmp_path}/new/tiny.py:cart", *words]) == 0
+    assert f"{tmp_path}/new/tiny.py:cart" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

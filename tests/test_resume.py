@@ -43,6 +43,7 @@ from wmrobot.app.training.glance import glance
 from wmrobot.app.training.run_file import read_settings
 from wmrobot.app.training.settings import TrainConfig
 from wmrobot.app.training.trainer import Trainer
+from wmrobot.core.errors import CheckpointError, TaskError
 
 ENVIRONMENT = {
     **os.environ,
@@ -259,6 +260,55 @@ def test_run_goes_on_from_another_working_directory_and_place(
     monkeypatch.chdir(tmp_path / "there")
     Path("../here/run").rename("moved")
     assert train(TrainConfig(resume="moved")) == (True, Path("moved"))
+
+
+def write_task(folder: Path, old: str = "", new: str = "") -> str:
+    """A user's file in a folder of its own, with a change; the name of its task `cart`."""
+    folder.mkdir()
+    (folder / "mine.py").write_text(TASKS.read_text().replace(old, new))
+    (folder / "sibling.py").write_text((TASKS.parent / "sibling.py").read_text())
+    return f"{folder / 'mine.py'}:cart"
+
+
+def test_run_goes_on_where_its_tasks_file_has_moved(tmp_path: Path) -> None:
+    run, folders = tmp_path / "run", [tmp_path / str(index) for index in range(3)]
+    cfg = replace(tiny(write_task(folders[0]), steps=20, eval_freq=0), run=str(run))
+    assert train(cfg) == (True, run)
+    folders[0].rename(folders[1])
+    with pytest.raises(TaskError, match="found no such file"):
+        train(TrainConfig(resume=str(run)))
+    told = TrainConfig(task=f"{folders[1]}/mine.py:cart", resume=str(run))
+    assert train(replace(told, extend_to=30)) == (True, run)
+    moved = replace(cfg, task=told.task, steps=30)
+    assert read_settings(run) == moved
+    stayed = replace(moved, run=str(tmp_path / "stayed"), steps=20)
+    train(stayed)
+    train(TrainConfig(resume=stayed.run, extend_to=30))
+    assert_same(end_of(moved, run), end_of(replace(stayed, steps=30), tmp_path / "stayed"))
+    folders[1].rename(folders[2])
+    told = TrainConfig(task=f"{folders[2]}/mine.py:cart", resume=str(run))
+    assert train(told) == (True, run)
+    assert (run / "summary.json").exists()  # it is as finished as before
+    assert read_settings(run) == replace(moved, task=told.task)
+    assert train(TrainConfig(resume=str(run))) == (True, run)  # no need to tell once more
+
+
+def test_run_does_not_go_on_with_another_task(tmp_path: Path) -> None:
+    run, own = tmp_path / "run", write_task(tmp_path / "own")
+    cfg = replace(tiny(own, steps=20, eval_freq=0), run=str(run))
+    assert train(cfg) == (True, run)
+    other, before = f"{tmp_path / 'other' / 'mine.py'}:opaque", snapshot_of(run)
+    with pytest.raises(CheckpointError) as caught:
+        train(TrainConfig(task=other, resume=str(run)))
+    assert str(caught.value) == (
+        f"{run}: expected a run of {other}, got one of {own}; leave the task out to use its own"
+    )
+    smaller = write_task(tmp_path / "smaller", '[gravity, self.gains["low"][0]]', "[gravity]")
+    with pytest.raises(
+        CheckpointError, match=r"this run's task, with obs_shapes.state=\[2\], got \[3\]"
+    ):
+        train(TrainConfig(task=smaller, resume=str(run)))
+    assert snapshot_of(run) == before
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:

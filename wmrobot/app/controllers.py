@@ -21,10 +21,10 @@ from wmrobot.core.errors import CheckpointError, unknown
 from wmrobot.core.files import REPLACED, unseal, user_path
 from wmrobot.core.random import make_generator, make_numpy_generator
 from wmrobot.core.resources import resource_folder
-from wmrobot.core.spec import ObsMode, TaskSpec, is_same_task
+from wmrobot.core.spec import ObsMode, TaskSpec
 from wmrobot.core.trees import load_tree, save_tree
 from wmrobot.core.types import Compiler, leave_as_is
-from wmrobot.envs.registry import canonical_name
+from wmrobot.envs.registry import canonical_name, name_of_own
 from wmrobot.envs.task import Randomization, RenderMode
 from wmrobot.model.config import ModelConfig
 from wmrobot.model.world_model import WorldModel
@@ -256,12 +256,7 @@ def check_card(
         CheckpointError: It was made for something else.
     """
     if task is not None and folder != shipped_controllers().get(task):
-        name = canonical_name(task)
-        if not is_same_task(name, card.task.name):
-            raise CheckpointError(
-                f"{folder}: expected a controller of {name}, got one of {card.task.name}; leave "
-                "the task out to use its own"
-            )
+        name = name_of_own(task, card.task.name, folder, "controller")
         card = replace(card, task=replace(card.task, name=name))
     if render is None or render == card.render or card.obs == "state":
         return card

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from wmrobot import __version__
-from wmrobot.app.controllers import Card, find_controller, read_controller
+from wmrobot.app.controllers import Card, check_card, find_controller, read_controller
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.app.output import output_file
 from wmrobot.app.reporting.diagnosis import Diagnosis, diagnose
@@ -45,6 +45,7 @@ class Config:
 
     Attributes:
         run: Folder of a run.
+        task: The run's own task, where its file has moved since.
         out: The page; null takes `report.html` in that folder.
         episodes: Episodes that each agent drives, side by side; the probe needs two.
         horizon: Decisions that the model imagines without looking again.
@@ -54,7 +55,8 @@ class Config:
         threads: Threads of torch; 0 takes OMP_NUM_THREADS, or every core.
     """
 
-    run: str
+    run: str | None = None
+    task: str | None = None
     out: str | None = None
     episodes: int = 4
     horizon: int = 16
@@ -64,6 +66,9 @@ class Config:
     threads: int = 0
 
     def __post_init__(self) -> None:
+        if self.run is None:
+            got = "none" if self.task is None else f"the task {self.task} alone"
+            raise ConfigError(f"report: expected run=<folder of a run>, got {got}")
         for name in ("episodes", "horizon"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
@@ -73,6 +78,7 @@ class Config:
 
 def run(cfg: Config, *, json: bool = False) -> int:
     """Drive, measure, write the page."""
+    assert cfg.run is not None, "refused by the settings"
     folder = user_path(cfg.run)
     if not (folder / RUN_FILE).is_file():
         raise CheckpointError(f"{folder}: expected a run to report on, found no {RUN_FILE}")
@@ -84,11 +90,12 @@ def run(cfg: Config, *, json: bool = False) -> int:
     keep_freed_memory()
     checkpoint = find_controller(task=None, run=str(folder))
     model, card = read_controller(checkpoint, device)
+    card = check_card(card, checkpoint, task=cfg.task)
     result = read_result(folder)
     diagnosis = diagnose(
         model.eval(), card, episodes=cfg.episodes, horizon=cfg.horizon, seed=cfg.seed
     )
-    shown = _film(cfg, checkpoint, model, card)
+    shown = _film(cfg, folder / f"film-{checkpoint.name}.mp4", model, card)
     write_report(
         page,
         title=f"{card.task.name}: {folder.name}",
@@ -112,13 +119,12 @@ def _refuse_missing(film: str | None) -> None:
         raise ConfigError(f"film: expected an MP4, found no such file: {film}")
 
 
-def _film(cfg: Config, checkpoint: Path, model: WorldModel, card: Card) -> Path | None:
+def _film(cfg: Config, path: Path, model: WorldModel, card: Card) -> Path | None:
     """The film to show, if any; an episode is driven and drawn where none of it is there."""
     if cfg.film == NO_FILM:
         return None
     if cfg.film is not None:
         return user_path(cfg.film)
-    path = user_path(cfg.run) / f"film-{checkpoint.name}.mp4"
     if path.is_file():
         return path
     try:

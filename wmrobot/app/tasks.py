@@ -55,8 +55,9 @@ def _describe(name: str, details: bool) -> dict[str, Any]:
     if not details:
         return row | {"episode_decisions": info.episode_decisions, "cameras": list(info.cameras)}
     with closing(make_env(name, seed=0)) as env:
-        spec = env.task_spec
-        blind = env.physics is not None and env.physics.model.ptr.ncam == 0
+        spec, physics = env.task_spec, env.physics
+        untold = info.cameras == TaskInfo().cameras
+        blind = physics is None or (untold and physics.model.ptr.ncam == 0)
     return row | {
         "control_hz": round(1 / spec.control_dt, 3),
         "control_dt": spec.control_dt,
@@ -66,7 +67,8 @@ def _describe(name: str, details: bool) -> dict[str, Any]:
         "action_dim": spec.action_dim,
         "obs_names": list(spec.obs_names),
         "action_names": list(spec.action_names),
-        "cameras": [] if blind and info.cameras == TaskInfo().cameras else list(info.cameras),
+        "cameras": [] if blind else list(info.cameras),
+        "free_camera": physics is not None,
     }
 
 
@@ -91,9 +93,14 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _facts(row: Mapping[str, Any]) -> Iterator[str]:
     """What is too long for the table, of one task: its names, wrapped."""
     unnamed = "not named by the environment"
+    sight = (
+        "needs cameras=[-1], MuJoCo's free one"
+        if row["free_camera"]
+        else "sees what the environment draws itself, where it does"
+    )
     facts = {
         "action_repeat": [str(row["action_repeat"])],
-        "cameras": row["cameras"] or ["none; obs=rgb needs cameras=[-1], MuJoCo's free one"],
+        "cameras": row["cameras"] or [f"none; obs=rgb {sight}"],
         "observations": row["obs_names"] or [unnamed],
         "actions": row["action_names"] or [unnamed],
     }

@@ -37,7 +37,7 @@ from wmrobot.core.errors import (
 )
 from wmrobot.core.files import read_json, user_path, write_json
 from wmrobot.core.spec import file_name
-from wmrobot.envs.registry import canonical_name
+from wmrobot.envs.registry import canonical_name, name_of_own
 from wmrobot.runtime.process import on_ending
 
 GETTING_READY = "getting ready"
@@ -64,11 +64,11 @@ def train(cfg: Config) -> tuple[bool, Path]:
     """
     folder = _folder(cfg)
     if cfg.resume is not None and replace(cfg, extend_to=None) != load(
-        Config, [f"resume={cfg.resume}"]
+        Config, [f"task={cfg.task}", f"resume={cfg.resume}"]
     ):
         raise ConfigError(
-            "resume: expected no settings beside it but extend_to, which makes a run longer; "
-            "the run's own are used"
+            "resume: expected no settings beside it but extend_to, which makes a run longer, and "
+            "the task, where its file has moved; the run's own are used"
         )
     is_new = not folder.exists()
     with lock_run(folder):
@@ -84,8 +84,7 @@ def _train(cfg: Config, folder: Path) -> bool:
     """Train in a folder that is ours alone."""
     resumed = cfg.resume is not None
     if resumed:
-        stored = read_settings(folder)
-        cfg = stored if cfg.extend_to is None else _extended(stored, cfg.extend_to)
+        cfg = _with_told(read_settings(folder), cfg, folder)
     else:
         _refuse_to_overwrite(cfg, folder)
         cfg = settle_places(cfg)
@@ -129,8 +128,10 @@ def _get_ready(trainer: Trainer, made: dict[str, Any], *, resumed: bool) -> None
         write_settings(folder, cfg, made)
         return
     _go_on(trainer, folder)
-    if cfg != read_settings(folder):  # it is longer now
+    stored = read_settings(folder)
+    if cfg.steps != stored.steps:  # it is longer now
         (folder / SUMMARY_FILE).unlink(missing_ok=True)
+    if cfg != stored:
         write_settings(folder, cfg, read_json(folder / RUN_FILE)["made"])
 
 
@@ -171,11 +172,17 @@ def _folder(cfg: Config) -> Path:
     return Path("runs") / name / f"{datetime.now():%Y%m%d-%H%M%S}-seed{cfg.seed}"
 
 
-def _extended(cfg: Config, steps: int) -> Config:
-    """Settings of a run that is made longer."""
-    if steps <= cfg.steps:
-        raise ConfigError(f"extend_to: expected more than the run's steps={cfg.steps}, got {steps}")
-    return replace(cfg, steps=steps)
+def _with_told(cfg: Config, told: Config, folder: Path) -> Config:
+    """Settings of a run that goes on, with what is told anew: its length, where its task lies."""
+    if told.task != Config.task:  # where the default is told, nothing shows it
+        cfg = replace(cfg, task=name_of_own(told.task, cfg.task, folder, "run"))
+    if told.extend_to is None:
+        return cfg
+    if told.extend_to <= cfg.steps:
+        raise ConfigError(
+            f"extend_to: expected more than the run's steps={cfg.steps}, got {told.extend_to}"
+        )
+    return replace(cfg, steps=told.extend_to)
 
 
 def _refuse_to_overwrite(cfg: Config, folder: Path) -> None:

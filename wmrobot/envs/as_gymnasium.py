@@ -1,11 +1,13 @@
 """A `TaskEnv` as a Gymnasium environment, for everybody else's tools."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
 from wmrobot.core.spec import FloatArray, ObsMode
 from wmrobot.envs.registry import make_env
@@ -43,6 +45,7 @@ class WmrobotEnv(gymnasium.Env[Any, FloatArray]):
             task, seed=0, obs=obs, cameras=cameras, render=render, image_size=image_size
         )
         self._seeded = False
+        self._made_by: EnvSpec | None = None
         self.render_mode = render_mode
         spec = self._env.task_spec
         self.metadata = {**self.metadata, "render_fps": round(1.0 / spec.control_dt)}
@@ -52,6 +55,20 @@ class WmrobotEnv(gymnasium.Env[Any, FloatArray]):
         self.observation_space = (
             modalities["state"] if self._is_flat else spaces.Dict(dict(modalities))
         )
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What it was made by, with its time limit; None where `gymnasium.make` did not make it.
+
+        The limit is told here, not where ids are registered: the built task alone knows it, and it
+        truncates itself, where Gymnasium would wrap it in a time limit of its own.
+        """
+        return self._made_by
+
+    @spec.setter
+    def spec(self, made_by: EnvSpec | None) -> None:
+        limit = self._env.task_spec.episode_decisions
+        self._made_by = None if made_by is None else replace(made_by, max_episode_steps=limit)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

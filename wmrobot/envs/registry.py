@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from wmrobot.core.errors import TaskError, unknown
+from wmrobot.core.errors import CheckpointError, TaskError, unknown
 from wmrobot.core.files import user_path
 from wmrobot.core.seeds import derive_seed, legacy_seed
-from wmrobot.core.spec import ObsMode
+from wmrobot.core.spec import ObsMode, is_same_task
 from wmrobot.envs.render import choose_backend
 from wmrobot.envs.suite import find_suite_task, load_suite, suite_info, suite_names
 from wmrobot.envs.task import Randomization, RenderMode, TaskEnv, TaskInfo
@@ -53,6 +53,27 @@ def canonical_name(name: str) -> str:
             )
         raise TaskError(unknown("task", name, task_names()))
     return found
+
+
+def name_of_own(task: str, own: str, origin: Path, kind: str) -> str:
+    """Canonical name of a task that is told beside what was made for it: its file may have moved.
+
+    Args:
+        task: Any accepted spelling of the task's name.
+        own: Canonical name of the task that it was made for.
+        origin: Where that lies.
+        kind: What it is: a controller, a run.
+
+    Raises:
+        CheckpointError: It was made for another task.
+    """
+    name = canonical_name(task)
+    if not is_same_task(name, own):
+        raise CheckpointError(
+            f"{origin}: expected a {kind} of {name}, got one of {own}; leave the task out to use "
+            "its own"
+        )
+    return name
 
 
 def named_tasks(name: str) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ class TrainConfig:
         task: Task to learn: a listed name, path/to/file.py:name or gym:<id>.
         profile: Size of model and planner: nano, small, base or large.
         run: Folder of the run; null names one under runs/ by task, time and seed.
-        resume: Folder of a run to go on with, exactly where its last checkpoint is.
+        resume: Folder of a run to go on with, exactly where its last checkpoint is. Where the
+            task's file has moved, tell the task beside it.
         extend_to: With `resume`, to make a run longer than it was begun: `steps` in all.
         init: Run or shipped controller whose weights to start from (fine-tuning).
         data: Folder of recorded episodes to put into the replay first.

@@ -51,6 +51,7 @@ from wmrobot.core.config import build, to_plain
 from wmrobot.core.errors import CheckpointError, ObservationError
 from wmrobot.core.random import make_generator
 from wmrobot.core.seeds import derive_seed
+from wmrobot.core.spec import is_same_task
 from wmrobot.learn.learner import Learner
 
 COMPILING = "compiling, a minute or more the first time"
@@ -178,7 +179,10 @@ class Trainer:
         rows = {"num_rows": self.replay.num_rows}
         # what an older version had no setting for, it did as today's default does
         settings = settings_of_learning(build(TrainConfig, state["settings"]))
-        refuse_another(checkpoint, "task", to_plain(card.task), to_plain(self.card.task))
+        task, own = to_plain(card.task), to_plain(self.card.task)
+        if is_same_task(card.task.name, self.card.task.name):  # its file may have moved since
+            task["name"], settings["task"] = self.card.task.name, self.cfg.task
+        refuse_another(checkpoint, "task", task, own)
         if settings["steps"] < self.cfg.steps:  # made longer since, and its rings with it
             settings["steps"] = self.cfg.steps
             state["num_rows"] = max(state["num_rows"], self.replay.num_rows)
