@@ -43,6 +43,7 @@ from wmrobot.envs.render import choose_backend
 from wmrobot.model.world_model import WorldModel
 
 ROBOT, LESSON = "qube2-swingup", "cartpole-swingup"
+LESSON_STEPS = 25_000  # fewer than the profile's: who tries this for the first time waits for it
 EPISODES_EACH, LAST_EPISODES = 3, 10
 # what a training leaves that was killed before it had told its settings
 BEGUN = {".lock", "eval.csv", "train.csv", "timing.csv", "replay", "tensorboard", "checkpoints"}
@@ -124,12 +125,7 @@ def _set_up(cfg: DemoConfig, device: torch.device) -> dict[str, Any]:
     took = "" if cfg.setup_s is None else f", installed in {cfg.setup_s:.0f} s"
     threads = torch.get_num_threads()
     print(f"[1/4] set-up{took}: {name}, {threads} threads, pictures by {renderer}")
-    return {
-        "setup_s": cfg.setup_s,
-        "device": name,
-        "threads": threads,
-        "renderer": renderer,
-    }
+    return {"setup_s": cfg.setup_s, "device": name, "threads": threads, "renderer": renderer}
 
 
 def _drive_robot(
@@ -207,10 +203,10 @@ def _learn(cfg: DemoConfig, out: Path) -> tuple[Path, dict[str, Any]]:
             )
     else:
         shutil.rmtree(run, ignore_errors=True)
+        steps = LESSON_STEPS if cfg.steps is None else cfg.steps
         words = [f"task={LESSON}", "profile=nano", f"seed={cfg.seed}", f"run={run}"]
-        words += [f"device={cfg.device}", f"threads={cfg.threads}"]
+        words += [f"steps={steps}", f"device={cfg.device}", f"threads={cfg.threads}"]
         words += [f"compile={str(cfg.compile).lower()}"]
-        words += [] if cfg.steps is None else [f"steps={cfg.steps}"]
         settings = load(TrainConfig, words)
     finished, _ = train(settings)
     if not finished:

@@ -24,7 +24,7 @@ class DemoConfig:
         seed: Of the environment and of the planner's noise; of the training in the tour.
         out: Folder for films and pages; null takes runs/demo (tour) or runs/demo-<task>.
         view: Open MuJoCo's viewer, where there is a display.
-        steps: Decisions that the tour trains for; null takes the profile's.
+        steps: Decisions that the tour trains for; null takes 25,000.
         setup_s: Seconds that installing took, told by make.
         device: auto, cpu, cuda or mps.
         threads: Threads of torch; 0 takes OMP_NUM_THREADS, or every core.
