@@ -57,7 +57,7 @@ def verb_help(
     if groups := [field.name for field in told if is_dataclass(_default(field))]:
         parts.append(f"what a group's settings mean: wmrobot {verb} --help <{'|'.join(groups)}>")
     if any(field.name == "profile" for field in fields(settings)):  # it changes the defaults
-        parts.append(f"what a profile's come to: wmrobot {verb} profile=nano --cfg")
+        parts.append(f"what all settings come to with a profile: wmrobot {verb} profile=nano --cfg")
     parts.append("\n".join(["examples:", *(f"  {example}" for example in examples)]))
     return "\n\n".join(parts)
 
