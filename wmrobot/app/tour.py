@@ -256,8 +256,8 @@ def _sections(
                 Table(
                     header=ROBOT_COLUMNS,
                     rows=[_cells(row) for row in robot],
-                    caption=f"mean of {EPISODES_EACH} episodes each, at the real control rate; where "
-                    "a plan takes too long, the planner in the first row is compiled, no other agent",
+                    caption=f"mean of {EPISODES_EACH} episodes each, at the real control rate; "
+                    "the planner in the first row, alone, is compiled where it takes too long",
                     highlight=0,
                 ),
                 Video(data=robot_film, caption="the planner, with what it imagined"),
