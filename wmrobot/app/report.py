@@ -12,6 +12,7 @@ from wmrobot import __version__
 from wmrobot.app.controllers import Card, check_card, find_controller, read_controller
 from wmrobot.app.device import keep_freed_memory, pick_device, set_threads
 from wmrobot.app.output import output_file
+from wmrobot.app.pace import read_pace
 from wmrobot.app.reporting.diagnosis import Diagnosis, diagnose
 from wmrobot.app.reporting.diagnosis_page import curve_of, diagnosis_sections, loss_pictures
 from wmrobot.app.reporting.html_page import (
@@ -145,6 +146,14 @@ def _summary(folder: Path, card: Card, result: Result, diagnosis: Diagnosis) -> 
         items.append(("newest evaluation", f"{result.rewards[-1]:.1f}"))
         if not np.isnan(result.wall_clock_s[-1]):
             items.append(("minutes until it", f"{result.wall_clock_s[-1] / 60:.1f}"))
+    pace = read_pace(
+        folder,
+        task=card.task.name,
+        obs=card.obs,
+        decisions=card.made["decisions"],
+        updates=card.made["updates"],
+    )
+    items += [] if pace is None else pace.figures()
     items += [
         ("latent rank", f"{diagnosis.rank:.1f} of {card.model.latent_dim}"),
         ("over-estimation of the prior's value", f"{diagnosis.prior_value.bias:+.2f}"),

@@ -18,6 +18,7 @@ from wmrobot.app.config import load
 from wmrobot.app.controllers import checkpoint_folders
 from wmrobot.app.device import keep_freed_memory, pick_device, precision_warning, set_threads
 from wmrobot.app.output import output_folder
+from wmrobot.app.pace import read_pace
 from wmrobot.app.run_folder import RUN_FILE, lock_run, provenance
 from wmrobot.app.tables import read_rows
 from wmrobot.app.training.audience import Audience
@@ -252,18 +253,28 @@ def _stop_on_signal(trainer: Trainer) -> Iterator[None]:
 
 def _summarise(trainer: Trainer, folder: Path, seconds: float) -> None:
     """Write `summary.json`: what the run came to, and where its time went in this process."""
-    progress = trainer.progress
+    progress, counters = trainer.progress, trainer.counters
     rows = read_rows(folder / "eval.csv")
+    pace = read_pace(
+        folder,
+        task=trainer.card.task.name,
+        obs=trainer.card.obs,
+        decisions=0 if trainer.cfg.offline else counters.decisions,
+        updates=counters.updates,
+    )
     summary: dict[str, Any] = {
         "task": trainer.card.task.name,
-        "decisions": trainer.counters.decisions,
-        "updates": trainer.counters.updates,
-        "episodes": trainer.counters.episodes,
+        "decisions": counters.decisions,
+        "updates": counters.updates,
+        "episodes": counters.episodes,
         "last_evaluation": float(rows[-1]["episode_reward"]) if rows else None,
         "seconds": round(seconds, 2),
         "collect_s": round(progress.collect_s, 2),
         "update_s": round(progress.update_s, 2),
         "evaluate_s": round(progress.evaluate_s, 2),
+        "pace": None if pace is None else pace.plain(),
         "made": trainer.card.made,
     }
     write_json(folder / SUMMARY_FILE, summary)
+    if pace is not None:
+        print(f"  {pace.words()}", file=sys.stderr)
