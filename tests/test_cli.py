@@ -23,6 +23,7 @@ from wmrobot.app.cli import VERBS, Verb, main
 from wmrobot.app.config import load
 from wmrobot.app.extras import EXTRAS
 from wmrobot.app.output import emit
+from wmrobot.app.training.run_file import write_settings
 from wmrobot.app.training.settings import TrainConfig
 from wmrobot.app.usage import attribute_docs, verb_help
 from wmrobot.core.config import alternatives, build, known_keys, to_plain
@@ -264,6 +265,18 @@ def test_what_is_shown_holds_what_profile_and_task_say(capsys: pytest.CaptureFix
     assert shown == to_plain(expected)
     assert shown["planner"]["kind"] == "cem"
     assert build(TrainConfig, shown) == expected
+
+
+def test_what_is_shown_of_a_run_that_goes_on_is_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = load(TrainConfig, ["task=cup-catch", "profile=nano", f"run={tmp_path}", "seed=3"])
+    write_settings(tmp_path, own, {})
+    assert main(["train", f"resume={tmp_path}", "extend_to=50000", "--cfg"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown == to_plain(own) | {"steps": 50_000}
+    assert main(["train", f"resume={tmp_path / 'none'}", "--cfg"]) == 2
+    assert "expected a run to resume" in capsys.readouterr().err
 
 
 def test_help_is_made_from_the_settings(

@@ -27,6 +27,8 @@ from wmrobot.runtime.errors import RobotError
 class Verb:
     """One command. Its module has a dataclass `Config` and `run(cfg, *, json) -> exit code`.
 
+    It may have `settled(cfg) -> Config` too: what settings come to beside a run that they name.
+
     Attributes:
         module: Where it lives.
         summary: What it does, in one line.
@@ -229,7 +231,7 @@ def _dispatch(words: list[str]) -> int:
     if CFG in flags:
         from wmrobot.app.config import show
 
-        print(show(cfg), end="")
+        print(show(module.settled(cfg) if hasattr(module, "settled") else cfg), end="")
         return 0
     json = "--json" in flags
     if find_spec("triton") is not None:  # MuJoCo, where MUJOCO_GL is set, loads OpenGL at import

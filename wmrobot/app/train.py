@@ -57,6 +57,19 @@ def run(cfg: Config, *, json: bool = False) -> int:
     return 0
 
 
+def settled(cfg: Config) -> Config:
+    """What is trained by: where a run goes on, its own settings.
+
+    Raises:
+        CheckpointError: There is no such run.
+        ConfigError: `extend_to` makes it no longer.
+    """
+    if cfg.resume is None:
+        return cfg
+    folder = _folder(cfg)
+    return _with_told(read_settings(folder), cfg, folder)
+
+
 def train(cfg: Config) -> tuple[bool, Path]:
     """Train; returns whether the run is finished, and its folder.
 
