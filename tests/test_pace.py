@@ -15,6 +15,7 @@ from wmrobot.app.sweeping.anchors import (
     METHODS_COLUMNS,
     METHODS_FILE,
 )
+from wmrobot.app.training.result import read_result
 from wmrobot.app.training.stopwatch import COLUMNS, TIMING_FILE
 from wmrobot.core.files import write_json
 
@@ -63,7 +64,7 @@ def run(tmp_path: Path) -> Path:
 
 def read(run: Path, **changed: Any) -> Pace | None:
     told = {"task": "walker-walk", "obs": "state", "decisions": 30_000, "updates": 27_000}
-    return read_pace(run, **(told | changed))
+    return read_pace(run, read_result(run), **(told | changed))
 
 
 def test_rates_and_minutes_to_shares_of_the_reference(run: Path) -> None:
@@ -103,9 +104,17 @@ def test_without_a_published_return_the_rates_are_told_alone(
     assert pace.words() == expected
 
 
-def test_a_run_without_decisions_or_times_tells_none(run: Path) -> None:
-    pace = read(run, decisions=0)
+def test_an_evaluation_after_the_checkpoint_is_not_counted(run: Path) -> None:
+    pace = read(run, decisions=20_000, updates=18_000)  # there after 300 s
     assert pace is not None
-    assert pace.words().startswith("10.0 min, 45.0 updates/s; of")
+    assert (pace.minutes, pace.decisions_per_s) == (5.0, pytest.approx(20_000 / 300))
+
+
+def test_a_run_without_decisions_or_times_tells_none(run: Path) -> None:
+    settings = {"seed": 1, "profile": "nano", "offline": True}
+    write_json(run / "run.json", {"settings": settings, "made": {"machine": "m", "commit": "c"}})
+    pace = read(run)
+    assert pace is not None
+    assert pace.words() == "10.0 min, 45.0 updates/s"  # its steps are no environment steps
     (run / TIMING_FILE).unlink()
     assert read(run) is None

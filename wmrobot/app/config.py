@@ -158,13 +158,14 @@ def _require_of_kind(
     words: Sequence[Word], group: str, kind: str, by_kind: Mapping[str, type[Any]]
 ) -> None:
     """Refuse a setting that only other kinds of a group have than the one that is chosen."""
-    names = {name: set(default_values(cls)) for name, cls in by_kind.items()}
-    for key in (
-        name.removeprefix(f"{group}.") for name, _ in words if name.startswith(f"{group}.")
-    ):
-        if key not in names[kind] and (theirs := [k for k in names if key in names[k]]):
-            whose = " and ".join(f"{group}={other}" for other in theirs)
-            raise ConfigError(f"{group}.{key}: a setting of {whose}; here it is {group}={kind}")
+    settings = {name: set(default_values(cls)) for name, cls in by_kind.items()}
+    for name, _ in words:
+        parent, _, key = name.partition(".")
+        if parent != group or key in settings[kind]:
+            continue
+        if theirs := [f"{group}={other}" for other in settings if key in settings[other]]:
+            whose = " and ".join(theirs)
+            raise ConfigError(f"{name}: a setting of {whose}; here it is {group}={kind}")
 
 
 def _layers(words: Mapping[str, str], defaults: Plain, keys: Keys) -> Iterator[Plain]:

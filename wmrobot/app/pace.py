@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wmrobot.app.sweeping.anchors import default_folder, read_anchors
-from wmrobot.app.training.result import Result, read_result
+from wmrobot.app.training.result import Result
 from wmrobot.app.training.stopwatch import read_times
 from wmrobot.core.spec import ObsMode
 
@@ -21,7 +21,7 @@ class Pace:
 
     Attributes:
         minutes: Training until the newest checkpoint, evaluations included [min].
-        decisions_per_s: Over all of it, and all environments.
+        decisions_per_s: Over all of it, and all environments; 0 where it learned offline.
         updates_per_s: Over all of it.
         reference: TD-MPC2's mean return; None where none is published.
         reference_step: Where it had that: the first published environment step at or after the
@@ -60,7 +60,7 @@ class Pace:
         )
 
     def _rates(self) -> dict[str, float]:
-        """None of decisions where none were taken: from recorded episodes alone."""
+        """By name; what was not done is left out."""
         rates = {"decisions/s": self.decisions_per_s, "updates/s": self.updates_per_s}
         return {name: rate for name, rate in rates.items() if rate}
 
@@ -70,27 +70,30 @@ class Pace:
         return told | {"minutes_to": {str(p): _rounded(m) for p, m in self.minutes_to.items()}}
 
 
-def read_pace(run: Path, *, task: str, obs: ObsMode, decisions: int, updates: int) -> Pace | None:
+def read_pace(
+    run: Path, result: Result, *, task: str, obs: ObsMode, decisions: int, updates: int
+) -> Pace | None:
     """From a run's own logs; None where they tell no times.
 
     Args:
         run: Its folder.
+        result: What `read_result` tells of it.
         task: Canonical name.
         obs: What the robot sees.
-        decisions: Taken until the newest checkpoint.
+        decisions: Taken until the newest checkpoint; later evaluations are not counted.
         updates: Made until then.
     """
-    times = read_times(run)
+    times = [row for row in read_times(run) if int(row["decisions"]) <= decisions]
     if not times or not (seconds := float(times[-1]["wall_clock_s"])):
         return None
-    result, folder = read_result(run), default_folder()
+    folder = default_folder()
     published = None if folder is None else read_anchors(folder).reference(obs, task)
     step, reference = None, None
     if published is not None and len(result.steps) and not result.offline:
         step, reference = published.mean_at(result.steps[-1])
     return Pace(
         minutes=seconds / 60,
-        decisions_per_s=decisions / seconds,
+        decisions_per_s=0.0 if result.offline else decisions / seconds,
         updates_per_s=updates / seconds,
         reference=reference,
         reference_step=step,

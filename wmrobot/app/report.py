@@ -148,6 +148,7 @@ def _summary(folder: Path, card: Card, result: Result, diagnosis: Diagnosis) -> 
             items.append(("minutes until it", f"{result.wall_clock_s[-1] / 60:.1f}"))
     pace = read_pace(
         folder,
+        result,
         task=card.task.name,
         obs=card.obs,
         decisions=card.made["decisions"],

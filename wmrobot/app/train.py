@@ -24,6 +24,7 @@ from wmrobot.app.tables import read_rows
 from wmrobot.app.training.audience import Audience
 from wmrobot.app.training.bar import Bar
 from wmrobot.app.training.checkpoint import describe_kept
+from wmrobot.app.training.result import read_result
 from wmrobot.app.training.run_file import SUMMARY_FILE, read_settings, write_settings
 from wmrobot.app.training.settings import TrainConfig as Config
 from wmrobot.app.training.settings import settle_places
@@ -270,9 +271,10 @@ def _summarise(trainer: Trainer, folder: Path, seconds: float) -> None:
     rows = read_rows(folder / "eval.csv")
     pace = read_pace(
         folder,
+        read_result(folder),
         task=trainer.card.task.name,
         obs=trainer.card.obs,
-        decisions=0 if trainer.cfg.offline else counters.decisions,
+        decisions=counters.decisions,
         updates=counters.updates,
     )
     summary: dict[str, Any] = {
