@@ -263,14 +263,23 @@ def test_a_busy_machine_is_warned_about() -> None:
     )
 
 
-def test_bf16_is_warned_about_where_a_cpu_has_no_units_for_it(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("has_units", "times_fp32", "why"),
+    [
+        (True, 0.5, None),
+        (True, 1.9, "a product in bf16 takes this CPU 1.9 times as long as one in fp32"),
+        (False, 0.5, "this CPU has no units for bf16"),
+    ],
+)
+def test_bf16_is_warned_about_where_a_cpu_does_not_gain_by_it(
+    has_units: bool, times_fp32: float, why: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpu = torch.device("cpu")
-    for has_units in (True, False):
-        monkeypatch.setattr(device, "onednn_multiplies", lambda _, has=has_units: has)
-        assert (precision_warning(cpu, "bf16") is None) == has_units
-        assert precision_warning(cpu, "fp32") is None
+    monkeypatch.setattr(device, "onednn_multiplies", lambda _: has_units)
+    monkeypatch.setattr(device, "bf16_times_fp32", lambda: times_fp32)
+    warning = precision_warning(cpu, "bf16")
+    assert warning is None if why is None else f"warning: {why}, so" in str(warning)
+    assert precision_warning(cpu, "fp32") is None
 
 
 @pytest.mark.parametrize(("capability", "has_units"), [((7, 5), False), ((8, 0), True)])

@@ -173,7 +173,7 @@ def test_an_update_that_a_compiler_breaks_off_leaves_nothing() -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("g++: killed")
 
-    learner._prior_values = broken  # type: ignore[assignment]
+    learner._prior_gradients = broken  # type: ignore[assignment]
     with pytest.raises(RuntimeError):
         _update(learner, random_batch())
     for name, value in learner.model.state_dict().items():

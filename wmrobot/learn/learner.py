@@ -1,7 +1,7 @@
 """One gradient update of the world model and of its policy prior."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,10 @@ from torch import Tensor, nn
 from wmrobot.core.types import Compiler, leave_as_is
 from wmrobot.data.batch import Batch
 from wmrobot.learn.config import LearnerConfig
-from wmrobot.learn.losses import (
-    UpdateNoise,
-    latent_mask,
-    model_losses,
-    prior_fit,
-    prior_loss,
-    prior_values,
-)
+from wmrobot.learn.losses import Gradients, UpdateNoise, model_gradients, prior_gradients
 from wmrobot.learn.shift import random_shift
 from wmrobot.learn.state_head import StateHead
 from wmrobot.model.world_model import WorldModel
-
-_SCALE_PERCENTILES = (0.05, 0.95)
 
 
 class Learner:
@@ -69,10 +60,8 @@ class Learner:
         self._value_params: list[Tensor] = list(model.values.parameters())
         self._target_params: list[Tensor] = list(self.target_values.parameters())
         self.scale = torch.ones((), device=generator.device)
-        # made here: a copy from the host would wait for what a GPU has still to do
-        self._percentiles = torch.tensor(_SCALE_PERCENTILES, device=generator.device)
-        self._model_losses = compiler(model_losses)
-        self._prior_values, self._prior_fit = compiler(prior_values), compiler(prior_fit)
+        self._model_gradients = compiler(model_gradients)
+        self._prior_gradients = compiler(prior_gradients)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One update on one batch; returns metrics as tensors, on the device.
@@ -86,52 +75,49 @@ class Learner:
             for name, value in batch.obs.items()
         }
         batch = batch._replace(obs=obs)
-        losses = self._model_losses(
-            self.model, self.target_values, batch, noise, self.cfg, self.state_head
-        )
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        grad_norm = torch.nn.utils.clip_grad_norm_(self._model_params, self.cfg.grad_clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-        metrics = self._update_prior(losses.zs, batch, noise)
+        losses, gradients = self._model_gradients(
+            self.model, self.target_values, self._model_params, batch, noise, self.cfg,
+            self.state_head,
+        )  # fmt: skip
+        grad_norm = self._step(self.optimizer, self._model_params, gradients)
+        prior_metrics = self._update_prior(losses.zs, batch, noise)
         with torch.no_grad():
             torch._foreach_lerp_(self._target_params, self._value_params, self.cfg.tau)
         return {
-            "total_loss": losses.total.detach(),
-            "consistency_loss": losses.consistency.detach(),
-            "reward_loss": losses.reward.detach(),
-            "value_loss": losses.value.detach(),
-            "termination_loss": losses.termination.detach(),
-            "state_loss": losses.state.detach(),
+            "total_loss": losses.total,
+            "consistency_loss": losses.consistency,
+            "reward_loss": losses.reward,
+            "value_loss": losses.value,
+            "termination_loss": losses.termination,
+            "state_loss": losses.state,
             "grad_norm": grad_norm,
-            **metrics,
+            **prior_metrics,
         }
 
     def _update_prior(self, zs: Tensor, batch: Batch, noise: UpdateNoise) -> dict[str, Tensor]:
-        self.model.values.requires_grad_(False)
-        if batch.plan is None:
-            sample, value = self._prior_values(self.model, zs, noise)
-            mask = latent_mask(batch.mask)
-            # running 5-to-95-percentile range of values, at least 1
-            low, high = torch.quantile(value[0].detach(), self._percentiles)
-            self.scale.lerp_((high - low).clamp(min=1.0), self.cfg.tau)
-        else:  # in nats, which need no scale
-            sample, value = self._prior_fit(self.model, zs[:-1], batch.plan, noise)
-            mask = batch.mask * batch.plan.known
-        loss = prior_loss(sample, value, mask, self.scale, self.cfg)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.model.values.requires_grad_(True)
-        grad_norm = torch.nn.utils.clip_grad_norm_(self._prior_params, self.cfg.grad_clip_norm)
-        self.prior_optimizer.step()
-        self.prior_optimizer.zero_grad(set_to_none=True)
+        losses, gradients = self._prior_gradients(
+            self.model, self._prior_params, zs, batch, noise, self.scale, self.cfg
+        )
+        grad_norm = self._step(self.prior_optimizer, self._prior_params, gradients)
+        self.scale.copy_(losses.scale)
         return {
-            "prior_loss": loss.detach(),
-            "prior_entropy": -sample.log_prob.detach().mean(),
+            "prior_loss": losses.total,
+            "prior_entropy": losses.entropy,
             "prior_grad_norm": grad_norm,
-            "value_mean": (value.detach() * mask).sum() / mask.sum().clamp(min=1),
-            "value_scale": self.scale.clone(),
+            "value_mean": losses.value_mean,
+            "value_scale": losses.scale,
         }
+
+    def _step(
+        self, optimizer: torch.optim.Adam, params: Sequence[Tensor], gradients: Gradients
+    ) -> Tensor:
+        """Clip the gradients, and follow them; their norm before."""
+        for param, gradient in zip(params, gradients, strict=True):
+            param.grad = gradient
+        norm = torch.nn.utils.clip_grad_norm_(params, self.cfg.grad_clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
 
     def draw_noise(self, batch: Batch) -> UpdateNoise:
         """All the randomness of an update on a batch of that shape."""
@@ -168,12 +154,6 @@ class Learner:
                 if most
             },
         )
-
-    def forget_gradients(self) -> None:
-        """Leave nothing of an update that was broken off but what `load_state` brings back."""
-        self.model.values.requires_grad_(True)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.prior_optimizer.zero_grad(set_to_none=True)
 
     def look(self, obs: Mapping[str, Tensor], *, pictures: bool) -> None:
         """See before the first update what observations (..., by modality) are like here.

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from wmrobot.app.device import onednn_multiplies, precision_warning
+from wmrobot.app.device import onednn_multiplies
 from wmrobot.nn.products import Precision
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ def product_rates(
 ) -> list[ProductRate]:
     """Every way that torch has to multiply in that precision here, fastest first."""
     size = PRODUCT_SIZE[device.type]
-    if device.type == "cpu" and precision_warning(device, precision):
+    if device.type == "cpu" and not onednn_multiplies(precision):
         size = min(size, SLOW_PRODUCT_SIZE)
     rates = []
     for way, product in _ways(device, size, precision):

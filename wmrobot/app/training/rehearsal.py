@@ -58,7 +58,6 @@ def _update(learner: Learner, batch: Batch) -> None:
     finally:  # also where a compiler has failed amid it
         learner.model.load_state_dict(weights)
         learner.load_state(before)
-        learner.forget_gradients()
 
 
 def _blank_batch(
