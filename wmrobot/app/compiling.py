@@ -47,7 +47,7 @@ class Compilation:
         self._made: dict[Callable[..., Any], Callable[..., Any]] = {}
         # Kernels called from C++ instead of Python: a `nano` plan takes 12% less, an update 8%.
         # Without its patterns the compiler leaves a bias to the kernel that follows a product,
-        # instead of copying it to where the product is added: 5%.
+        # instead of copying it to where the product is added: 13% of a `nano` plan.
         options = {"cpp_wrapper": True, "pattern_matcher": False}
         self._options: dict[str, Any] = options if device.type == "cpu" else {}
 
