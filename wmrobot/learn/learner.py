@@ -113,7 +113,9 @@ class Learner:
     ) -> Tensor:
         """Clip the gradients, and follow them; their norm before."""
         for param, gradient in zip(params, gradients, strict=True):
-            param.grad = gradient
+            # laid out as the weight: convolutions give theirs with channels last, and Adam's fused
+            # kernel would take one entry's gradient for another's
+            param.grad = gradient.contiguous()
         norm = torch.nn.utils.clip_grad_norm_(params, self.cfg.grad_clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
