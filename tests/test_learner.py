@@ -196,6 +196,23 @@ def test_pictures_are_learned_from(names: list[str]) -> None:
     assert unmoved == {f"model.encoder.parts.rgb.{name}" for name in ("mean", "spread")}
 
 
+@pytest.mark.parametrize("names", [["rgb"], ["state", "rgb"]])
+def test_pictures_move_weights_as_a_plain_adam_does(names: list[str]) -> None:
+    """A fused kernel takes no heed of strides, and convolutions return gradients with their own."""
+    shapes = {name: {"rgb": (3, 64, 64), "state": (5,)}[name] for name in names}
+    batch = random_batch(horizon=1, size=2, obs_shapes=shapes, frame_stack=TINY.frame_stack)
+    found = []
+    for fused in (True, False):
+        learner = make_learner(tiny_model(obs_shapes=shapes, trained=True))
+        for optimizer in (learner.optimizer, learner.prior_optimizer):
+            for group in optimizer.param_groups:
+                group["fused"] = fused
+        learner.update(batch)
+        found.append(weights(learner))
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=1e-4, atol=1e-6)
+
+
 def test_weights_that_are_no_numbers_are_told() -> None:
     learner = make_learner()
     batch = random_batch()
