@@ -152,6 +152,17 @@ def test_malformed_mjcf_and_other_things_that_are_no_environment(
             "unpaid",
             "expected a number as reward, got None; does the task's get_reward return it?",
         ),
+        (
+            "paid_twice",
+            "expected a number as reward, got an array of shape (2,); does the task's get_reward "
+            "return it?",
+        ),
+        (
+            "endless",
+            "expected None, 0.0 or 1.0 from the task's get_termination, got False; None goes on, "
+            "0.0 terminates an episode, 1.0 truncates it",
+        ),
+        ("doubtful", "expected True or False from the task's success, got an array of shape (2,)"),
         ("growing", "observation 'b': expected shape (1, 2), got (1, 3)"),
     ],
 )

@@ -123,8 +123,16 @@ class DmTask:
         if ended:
             self._decisions = None
         obs: Obs = {"state": self._layout.read(timestep.observation)}
-        success = getattr(self.task, "success", None)
-        info = {} if success is None else {"success": bool(success(self.physics))}
+        info = {}
+        if (success := getattr(self.task, "success", None)) is not None:
+            with self._blame:
+                told = success(self.physics)
+            if np.ndim(told):
+                raise ObservationError(
+                    f"{self._name}: expected True or False from the task's success, "
+                    f"got {_kind(told)}"
+                )
+            info["success"] = bool(told)
         return obs, reward, bool(terminated), bool(ended and not terminated), info
 
     def _repeat(self, action: FloatArray) -> tuple[dm_env.TimeStep, float]:
@@ -134,11 +142,7 @@ class DmTask:
             try:
                 for _ in range(self._info.action_repeat):
                     timestep = self._env.step(scaled)
-                    if timestep.reward is None:
-                        raise ObservationError(
-                            f"{self._name}: expected a number as reward, got None; "
-                            "does the task's get_reward return it?"
-                        )
+                    self._check(timestep)
                     reward += timestep.reward
                     if timestep.last():
                         break
@@ -147,6 +151,20 @@ class DmTask:
         if not math.isfinite(reward):
             raise ObservationError(f"{self._name}: expected a finite reward, got {reward}")
         return timestep, float(reward)
+
+    def _check(self, timestep: dm_env.TimeStep) -> None:
+        """Refuse what would be taken for something else, or break later where nobody is blamed."""
+        if timestep.reward is None or np.ndim(timestep.reward):
+            raise ObservationError(
+                f"{self._name}: expected a number as reward, got {_kind(timestep.reward)}; "
+                "does the task's get_reward return it?"
+            )
+        # False, Gymnasium's word for an episode that goes on, is no None: it would end, as at 0.0
+        if isinstance(timestep.discount, bool | np.bool_):
+            raise ObservationError(
+                f"{self._name}: expected None, 0.0 or 1.0 from the task's get_termination, got "
+                f"{timestep.discount}; None goes on, 0.0 terminates an episode, 1.0 truncates it"
+            )
 
     def snapshot(self) -> dict[str, Any] | None:
         """The exact state; None without a dm_control task whose state can be told."""
@@ -227,3 +245,7 @@ def _actuator_names(env: Any, action_dim: int) -> tuple[str, ...]:
     if physics is None or physics.model.nu != action_dim:
         return ()
     return tuple(physics.model.id2name(i, "actuator") for i in range(action_dim))
+
+
+def _kind(value: Any) -> str:
+    return f"an array of shape {np.shape(value)}" if np.ndim(value) else str(value)
