@@ -276,3 +276,10 @@ def test_cameras_of_a_task_that_draws_itself_are_refused() -> None:
 def test_no_decisions_are_no_episode() -> None:
     with pytest.raises(ConfigError, match=r"episode_decisions >= 1 and a camera, got 1, 0 and"):
         TaskInfo(episode_decisions=0)
+    with pytest.raises(ConfigError, match=r"got 'front'; did you mean \('front',\)\?"):
+        TaskInfo(cameras="front")  # type: ignore[arg-type]
+
+
+def test_modalities_that_there_are_not() -> None:
+    with pytest.raises(ConfigError, match=r"expected one of state, rgb, state\+rgb, got pixels"):
+        make_env(f"{TINY}:counter", seed=0, obs="pixels")  # type: ignore[arg-type]

@@ -11,9 +11,9 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from wmrobot.core.errors import CheckpointError, TaskError, unknown
+from wmrobot.core.errors import CheckpointError, ConfigError, TaskError, unknown
 from wmrobot.core.files import user_path
 from wmrobot.core.seeds import derive_seed, legacy_seed
 from wmrobot.core.spec import ObsMode, is_same_task
@@ -124,8 +124,11 @@ def make_env(
         randomization: Replaces the one that the task declares.
 
     Raises:
+        ConfigError: There is no such `obs`.
         TaskError: The task cannot be found or built; the message names the cause.
     """
+    if obs not in (known := get_args(ObsMode)):
+        raise ConfigError(f"obs: expected one of {', '.join(known)}, got {obs}")
     name = canonical_name(name)
     choose_backend()  # before a task's file, or we, import MuJoCo
     info = task_info(name)

@@ -113,6 +113,12 @@ class TaskInfo:
     randomization: Randomization = Randomization()
 
     def __post_init__(self) -> None:
+        given: object = self.cameras
+        if isinstance(given, str):  # whose letters would be taken for names
+            raise ConfigError(
+                "task: expected cameras to be a tuple of names or indices, "
+                f"got {given!r}; did you mean ({given!r},)?"
+            )
         if (
             self.action_repeat < 1
             or (1 if self.episode_decisions is None else self.episode_decisions) < 1
