@@ -184,15 +184,18 @@ def test_observation_amid_a_run(
 
 
 def test_home_of_nobody(refusal: Refusal) -> None:
-    for each in (["train", "run=~nobody9/x"], ["report", "run=~nobody9/x"]):
+    for each in (["train", "cup-catch", "run=~nobody9/x"], ["report", "run=~nobody9/x"]):
         assert refusal(*each) == ("~nobody9/x: expected the home of a user of this machine after ~")
+
+
+SMALL = ("task=cartpole-swingup", "device=cpu", "buffer_size=1000")
 
 
 @pytest.mark.parametrize(("profile", "is_warned"), [("base", True), ("nano", False)])
 def test_a_run_that_takes_days_is_warned_about(
     profile: str, is_warned: bool, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    cfg = load(TrainConfig, [f"profile={profile}", "device=cpu", "buffer_size=1000"])
+    cfg = load(TrainConfig, [*SMALL, f"profile={profile}"])
     with opened(cfg, tmp_path / "run") as trainer:
         _say(trainer, tmp_path, "cpu", 1)
     assert ("take a day and more on a CPU" in capsys.readouterr().err) is is_warned
@@ -274,7 +277,8 @@ def test_resuming_what_cannot_be_resumed(refusal: Refusal, tmp_path: Path) -> No
         ({"schema": RUN_SCHEMA + 1}, f"{file}: schema {RUN_SCHEMA + 1} is newer than this wmrobot "
          f"reads ({RUN_SCHEMA}); update wmrobot"),
         ([], f"{file}: expected an object with a schema, got neither"),
-        ({"schema": 1, "settings": {"steps": 0}}, f"{file}: steps: expected at least 1, got 0"),
+        ({"schema": 1, "settings": {"task": "cup-catch", "steps": 0}},
+         f"{file}: steps: expected at least 1, got 0"),
         ({"schema": 1, "settings": []}, f"{file}: TrainConfig: expected a group of settings, "
          "got []"),
     ):  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from wmrobot.app.benchmarking.timing import (
     summarise,
 )
 from wmrobot.app.cli import main
+from wmrobot.app.config import load
 from wmrobot.app.device import precision_warning
 from wmrobot.core.config import build
 from wmrobot.core.machine import cores
@@ -36,6 +38,7 @@ from wmrobot.plan.config import IcemConfig, MppiConfig, PlannerConfig
 from wmrobot.plan.noise import draw_noise, empty_plan
 from wmrobot.plan.planner import make_planner
 
+TASKS = Path(__file__).parent / "fixtures" / "tiny.py"
 STATE = {"state": (5,)}
 RGB = {"rgb": (3, 64, 64)}
 MODEL = ModelConfig(
@@ -229,6 +232,15 @@ def test_roofline_is_the_time_of_the_necessary_products() -> None:
     assert case.times_roofline(gflops=100.0) == pytest.approx(2.0)  # 10 ms would do
     assert case.per_s == pytest.approx(400.0)
     assert replace(case, necessary_flops=None).times_roofline(gflops=100.0) is None
+
+
+def test_a_task_of_ones_own_is_timed_beside_common_ones() -> None:
+    own = load(Config, [f"task={TASKS}:cart"])
+    assert own.simulated() == (*Config().simulated(), f"{TASKS}:cart")
+    assert own.drawn() == Config().drawn()
+    seen = load(Config, ["task=finger-spin", "obs=rgb"])
+    assert seen.drawn() == (*Config().drawn(), "finger-spin")
+    assert Config().simulated().count("walker-walk") == 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 
+from tests import bundles
 from wmrobot import __version__
 from wmrobot.app import cli
 from wmrobot.app.cli import VERBS, Verb, main
@@ -157,6 +158,20 @@ def test_words_become_settings(verb: Callable[[Run], None]) -> None:
         ),
         (["tasks", "details=2"], "error: details: expected true or false, got 2"),
         (["sweep"], "error: file: expected a value, got none"),
+        *(
+            (
+                words,
+                "error: task: expected a name, path/to/file.py:name or gym:<id>, got none; "
+                "wmrobot tasks lists the names",
+            )
+            for words in (["train"], ["train", "profile=nano", "--cfg"])
+        ),
+        (
+            ["train", "robots/beam.xml"],
+            "error: task: expected a task's name or path/to/file.py:name, got the model "
+            "robots/beam.xml, which tells no reward; write a function that loads it "
+            "(docs/own_robot.md has one)",
+        ),
         (["report"], "error: report: expected run=<folder of a run>, got none"),
         (["drive", "bundle=x", "cpu=-1"], "error: cpu: expected the number of a core, got -1"),
         (
@@ -176,11 +191,18 @@ def test_user_error_is_one_line_and_exit_code_2(
     assert capsys.readouterr() == ("", expected + "\n")
 
 
+def interrupted(error: Exception) -> Exception:
+    """What Ctrl-C becomes where it is caught by somebody else."""
+    error.__cause__ = KeyboardInterrupt()
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "expected"),
     [
         (CheckpointError("a\n  b"), 2, "error: a b\n"),
         (KeyboardInterrupt(), 130, ""),
+        (interrupted(ImportError("initialization failed")), 130, ""),
         (
             ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"),
             2,
@@ -412,6 +434,20 @@ def test_every_verb_documents_its_settings(name: str, capsys: pytest.CaptureFixt
 def run_process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     command: Sequence[str] = [sys.executable, "-m", "wmrobot", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_info_tells_what_a_bundle_is_for(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = bundles.write(tmp_path / "cart", bundles.random_facts())
+    assert main(["info", f"bundle={folder}"]) == 0
+    out = capfd.readouterr().out
+    assert re.search(r"^task +.*tiny.py:cart$", out, re.MULTILINE)
+    assert re.search(
+        r"^ +name push, .*scale 2.0, offset 0.0, limits \[-2.0, 2.0\]", out, re.MULTILINE
+    )
+    assert main(["info", f"bundle={folder}", "run=elsewhere"]) == 2
+    assert "bundle: expected it alone" in capfd.readouterr().err
+    assert main(["info", str(folder)]) == 2
+    assert f"a bundle bundle={folder}\n" in capfd.readouterr().err
 
 
 def test_info_tells_what_a_card_leaves_open(capfd: pytest.CaptureFixture[str]) -> None:

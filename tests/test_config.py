@@ -365,7 +365,8 @@ def test_no_alias_hides_a_setting(alias: str) -> None:
     [(path.parent.name, path.stem) for path in sorted(resource_folder("configs").glob("*/*.yaml"))],
 )
 def test_every_yaml_composes(folder: str, name: str) -> None:
-    settings = load(TrainConfig, [f"{folder}={name}"])
+    words = {"task": "cup-catch", folder: name}
+    settings = load(TrainConfig, [f"{key}={value}" for key, value in words.items()])
     assert build(TrainConfig, to_plain(settings)) == settings
 
 

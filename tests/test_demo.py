@@ -20,6 +20,7 @@ from wmrobot.app.training.trainer import Trainer
 from wmrobot.core.errors import ConfigError
 
 TASK = "qube2-swingup"
+TINY = Path(__file__).parent / "fixtures" / "tiny.py"
 
 
 @pytest.mark.slow
@@ -59,6 +60,14 @@ def test_a_task_without_a_shipped_controller_says_how_to_get_one(
     error = capfd.readouterr().err
     assert error.startswith("error: no shipped controller named 'humanoid-run'.")
     assert error.endswith("Train one with: wmrobot train humanoid-run profile=nano\n")
+
+
+def test_a_misspelt_function_of_a_file_is_not_to_be_trained(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for verb in ("demo", "evaluate", "export"):
+        assert main([verb, f"{TINY}:crat"]) == 2
+        assert "no function named 'crat'. Did you mean 'cart'?" in capfd.readouterr().err
 
 
 @pytest.mark.slow

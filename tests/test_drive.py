@@ -326,7 +326,7 @@ with until_terminated():
 
 
 def test_a_process_that_does_not_start_says_why() -> None:
-    with crew.Crew() as ours, pytest.raises(ConfigError, match="guard: expected it to start, got"):
+    with crew.Crew() as ours, pytest.raises(ConfigError, match="the guard did not start: "):
         ours.start(crew.GUARD, {"robot": "nowhere"})
 
 

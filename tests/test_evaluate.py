@@ -126,6 +126,7 @@ def test_a_task_file_may_have_moved(tmp_path: Path, capfd: pytest.CaptureFixture
         ({"obs_shapes": {"state": (8,)}}, r"state observations \(8,\), got \(9,\)"),
         ({"obs_names": tuple("abcdefghi")}, "names of observations .*'a', 'b'"),
         ({"action_dim": 2}, "actuators 2, got 1"),
+        ({"action_bounds": ((-1.0,), (2.0,))}, r"bounds \(\(-1.0,\), \(2.0,\)\), got \(\(-1.0,"),
     ],
 )
 def test_a_task_that_has_changed_since_training_is_refused(

@@ -308,6 +308,13 @@ def test_run_does_not_go_on_with_another_task(tmp_path: Path) -> None:
         CheckpointError, match=r"this run's task, with obs_shapes.state=\[2\], got \[3\]"
     ):
         train(TrainConfig(task=smaller, resume=str(run)))
+    stronger = write_task(tmp_path / "stronger", 'ctrlrange="-2 2"', 'ctrlrange="-3 3"')
+    with pytest.raises(
+        CheckpointError, match=r"action_bounds=\[\[-3.0\], \[3.0\]\], got \[\[-2.0\], \[2.0"
+    ):
+        train(TrainConfig(task=stronger, resume=str(run)))
+    with pytest.raises(CheckpointError, match="expected a run of cartpole-swingup, got one of"):
+        train(TrainConfig(task="cartpole-swingup", resume=str(run)))
     assert snapshot_of(run) == before
 
 

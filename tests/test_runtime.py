@@ -147,10 +147,10 @@ class Sensors:
     """A robot with two sensors and two motors, whose readings are counted."""
 
     physics = None
-    action_bounds = np.array([[-1.0, -1.0], [1.0, 1.0]])
     task_spec = TaskSpec(
         name="sensors", obs_shapes={"state": (2,)}, action_dim=2, control_dt=0.1, action_repeat=1,
         episode_decisions=10, episodic=False, obs_names=("a", "b"), action_names=("left", "right"),
+        action_bounds=((-1.0, -1.0), (1.0, 1.0)),
     )  # fmt: skip
 
     def __init__(self) -> None:

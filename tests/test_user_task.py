@@ -15,6 +15,7 @@ from wmrobot.envs.task import TaskEnv, TaskInfo
 from wmrobot.envs.user_file import held_tasks
 
 TINY = Path(__file__).parent / "fixtures" / "tiny.py"
+SENSES = TINY.with_name("senses.py")
 
 
 def test_flat_observation_and_scaled_action() -> None:
@@ -133,7 +134,7 @@ def test_gymnasium_id_keeps_its_time_limit() -> None:
     [
         ("malformed", r"ValueError: .*bodi.* \(line \d+\)$"),
         ("nothing", r"expected the function to return a dm_env.Environment .* got NoneType$"),
-        ("unlimited", r"expected finite action bounds, .*ctrlrange and ctrllimited\)$"),
+        ("unlimited", r"expected finite action bounds, .*ctrlrange and ctrllimited; Gym"),
         ("countr", r"no function named 'countr'. Did you mean 'counter'\? Known: .*waits$"),
     ],
 )
@@ -243,13 +244,49 @@ def test_what_is_of_the_older_gym_is_told_so() -> None:
         env.step(np.zeros(1, np.float32))
 
 
-def test_pictures_are_no_state() -> None:
+def test_parts_of_an_action_are_told_apart_from_discrete_ones() -> None:
     env = Old()
-    picture = spaces.Box(0, 255, (8, 8, 3), np.uint8)
-    for space in (picture, spaces.Dict({"joints": Old.observation_space, "camera": picture})):
-        env.observation_space = space
-        with pytest.raises(TaskError, match=r"numbers to observe, got a picture of \(8, 8, 3"):
-            GymnasiumTask(env, "camera", TaskInfo(), seed=0)
+    env.action_space = spaces.Dict({"arm": Old.action_space})
+    with pytest.raises(TaskError, match=r"got Dict\(.*; make one Box of its parts, with gym"):
+        GymnasiumTask(env, "parts", TaskInfo(), seed=0)
+
+
+def test_pictures_are_no_state() -> None:
+    env = make_env(f"{SENSES}:sees_and_feels", seed=0)
+    assert env.task_spec.obs_names == ("joint",)
+    assert env.reset()["state"].shape == env.step(np.zeros(1, np.float32))[0]["state"].shape == (1,)
+
+
+def test_what_sees_alone_is_learned_from_pictures() -> None:
+    env = make_env(f"{SENSES}:sees", seed=0, obs="rgb", image_size=16)
+    assert env.task_spec.obs_shapes == {"rgb": (3, 16, 16)}
+    first, second = env.reset()["rgb"], env.step(np.ones(1, np.float32))[0]["rgb"]
+    assert (first == 0).all()
+    assert (second == 10).all()
+    for obs in ("state", "state+rgb"):
+        with pytest.raises(TaskError, match=r":sees: expected at least one observed number, got n"):
+            make_env(f"{SENSES}:sees", seed=0, obs=obs)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("a_list", r"dict of arrays from the task's get_observation, got list$"),
+        ("a_float", r"get_observation, got float as 'height'; np.array\(...\) makes an"),
+        ("a_text", r"get_observation, got str as 'height'"),
+        ("misspelt", r"AttributeError: .*'qpso'.* \(line \d+\)$"),
+        ("told_as_text", r"observation 'observation': expected an array of numbers, got str$"),
+    ],
+)
+def test_observations_that_are_no_numbers(function: str, message: str) -> None:
+    with pytest.raises(TaskError, match=message) as caught:
+        make_env(f"{SENSES}:{function}", seed=0)
+    assert str(caught.value).startswith(f"{SENSES}:{function}: ")
+
+
+def test_camera_that_there_is_not_is_told_before_there_are_pictures() -> None:
+    with pytest.raises(TaskError, match="camera 'top': the model has no cameras"):
+        make_env(f"{SENSES}:filmed", seed=0)
 
 
 def test_error_in_a_users_step_is_one_line() -> None:

@@ -22,6 +22,15 @@ from wmrobot.envs.registry import canonical_name
 from wmrobot.envs.render import choose_backend
 
 Part = Literal["plan", "update", "env", "pixels"]
+_SIMULATED = (
+    "cartpole-swingup",
+    "walker-walk",
+    "cheetah-run",
+    "humanoid-walk",
+    "quadruped-walk",
+    "qube2-swingup",
+)
+_DRAWN = ("cartpole-swingup", "walker-walk", "cheetah-run")
 _OF_A_RUN = ("run", "resume", "init", "data", "offline", "save_episodes", "wandb")
 
 
@@ -40,9 +49,10 @@ class Config(TrainConfig):
             run would. The first figure then comes after minutes of compiling.
         seconds: Budget of one case [s]; it makes at least 5 calls, however long they take.
         plan_batches: Robots that plan together.
-        env_tasks: Tasks to simulate.
+        env_tasks: Tasks to simulate; null takes six common ones, and `task` where it is another.
         env_batches: Environments that step together.
-        pixel_tasks: Tasks to draw, by every way to draw.
+        pixel_tasks: Tasks to draw, by every way to draw; null takes three common ones, and `task`
+            where it is another and `obs` is not state.
         pixel_batches: Environments that are stepped and drawn together.
     """
 
@@ -52,16 +62,9 @@ class Config(TrainConfig):
     parts: tuple[Part, ...] = ("plan", "update", "env", "pixels")
     seconds: float = 3.0
     plan_batches: tuple[int, ...] = (1, 8, 64)
-    env_tasks: tuple[str, ...] = (
-        "cartpole-swingup",
-        "walker-walk",
-        "cheetah-run",
-        "humanoid-walk",
-        "quadruped-walk",
-        "qube2-swingup",
-    )
+    env_tasks: tuple[str, ...] | None = None
     env_batches: tuple[int, ...] = (1, 8, 64)
-    pixel_tasks: tuple[str, ...] = ("cartpole-swingup", "walker-walk", "cheetah-run")
+    pixel_tasks: tuple[str, ...] | None = None
     pixel_batches: tuple[int, ...] = (1, 8)
 
     def __post_init__(self) -> None:
@@ -74,7 +77,7 @@ class Config(TrainConfig):
                 )
         batches = ("plan_batches", "env_batches", "pixel_batches")
         for name in ("parts", "env_tasks", "pixel_tasks", *batches):
-            if not getattr(self, name):
+            if getattr(self, name) == ():
                 raise ConfigError(f"{name}: expected at least one, got none")
         for name in batches:
             if min(getattr(self, name)) < 1:
@@ -82,10 +85,23 @@ class Config(TrainConfig):
         if self.seconds <= 0:
             raise ConfigError(f"seconds: expected more than 0, got {self.seconds}")
 
+    def simulated(self) -> tuple[str, ...]:
+        """Tasks of the part `env`."""
+        if self.env_tasks is not None:
+            return self.env_tasks
+        return tuple(dict.fromkeys((*_SIMULATED, canonical_name(self.task))))
+
+    def drawn(self) -> tuple[str, ...]:
+        """Tasks of the part `pixels`."""
+        if self.pixel_tasks is not None:
+            return self.pixel_tasks
+        own = () if self.obs == "state" else (canonical_name(self.task),)
+        return tuple(dict.fromkeys((*_DRAWN, *own)))
+
 
 def run(cfg: Config, *, json: bool) -> int:
     """Time every case; print a table for each part, or one document at the end."""
-    for name in (cfg.task, *cfg.env_tasks, *cfg.pixel_tasks):
+    for name in (cfg.task, *cfg.simulated(), *cfg.drawn()):
         canonical_name(name)  # a mistake is told now, not after minutes
     choose_backend()
     device = pick_device(cfg.device)
@@ -121,7 +137,7 @@ def _cases(cfg: Config, part: Part, device: torch.device) -> Iterator[Case]:
             return update_cases(Subject(cfg, device), cfg.seconds)
         case "env":
             return env_cases(
-                cfg.env_tasks,
+                cfg.simulated(),
                 cfg.env_batches,
                 seed=cfg.seed,
                 workers=cfg.workers,
@@ -129,7 +145,7 @@ def _cases(cfg: Config, part: Part, device: torch.device) -> Iterator[Case]:
             )
         case "pixels":
             return pixel_cases(
-                cfg.pixel_tasks,
+                cfg.drawn(),
                 cfg.pixel_batches,
                 seed=cfg.seed,
                 image_size=cfg.image_size,

@@ -3,10 +3,8 @@
 Nothing heavy is imported before a verb is chosen.
 """
 
-import errno
 import os
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import MISSING, dataclass, fields
@@ -16,11 +14,10 @@ from typing import Any
 
 from wmrobot import __version__
 from wmrobot.app.bare_words import is_override, name_subject
-from wmrobot.app.extras import EXTRAS, how_to_install
+from wmrobot.app.exit_codes import INTERRUPTED, exit_code
 from wmrobot.app.output import only_documents
 from wmrobot.app.usage import group_help, overview, verb_help
-from wmrobot.core.errors import ConfigError, WmrobotError, unknown
-from wmrobot.runtime.errors import RobotError
+from wmrobot.core.errors import ConfigError, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,28 +146,18 @@ VERBS: Mapping[str, Verb] = {
     ),
     "info": Verb(
         module="wmrobot.app.info",
-        summary="Tell versions, device and renderer, or what a controller was made for.",
-        examples=("wmrobot info", "wmrobot info run=runs/cartpole --json"),
+        summary="Tell versions, device and renderer, or what a controller or a bundle is for.",
+        examples=(
+            "wmrobot info",
+            "wmrobot info run=runs/cartpole --json",
+            "wmrobot info bundle=bundles/qube2",
+        ),
         has_json=True,
     ),
 }
 
-CURABLE = frozenset(
-    {
-        *(errno.EACCES, errno.EPERM, errno.EROFS),
-        *(errno.EDQUOT, errno.ENOSPC),
-        *(errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR),
-    }
-)
-"""What the operating system refuses and a user can cure; other `OSError`s are bugs."""
-
 HELP = ("--help", "-h")
 CFG = "--cfg"
-FULL_ERROR = "HYDRA_FULL_ERROR"
-"""Variable of the environment that asks for whole tracebacks, by the name that Hydra gave it."""
-USER_ERROR = 2
-INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,29 +166,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Too little waiting is worse, where waking a thread is slow: decision 0011 has the figures.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        done = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-        return code
-    except (WmrobotError, RobotError) as error:
-        if os.environ.get(FULL_ERROR, "0") not in ("", "0"):
-            traceback.print_exc()
-        return _complain(str(error))
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
-            raise
-        return _complain(how_to_install(package))
+        return done
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has left, as `head` does. Python would complain once more while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    except OSError as error:
-        if error.errno not in CURABLE:
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror}")
+        return code
 
 
 def _dispatch(words: list[str]) -> int:
@@ -282,8 +256,3 @@ def _load(name: str, config: type[Any], words: Sequence[str], *, plain: bool) ->
     from wmrobot.app.config import load
 
     return load(config, overrides)
-
-
-def _complain(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return USER_ERROR

@@ -178,7 +178,7 @@ def _layers(words: Mapping[str, str], defaults: Plain, keys: Keys) -> Iterator[P
             raise ConfigError(unknown("profile", profile, known))
         yield (layer := _read_layer("profile", profile, keys))
         defaults = defaults | layer
-    if (task := words.get("task", defaults.get("task"))) is not None:
+    if task := words.get("task", defaults.get("task")):
         yield _read_layer("task", canonical_name(task), keys)
 
 

@@ -24,7 +24,7 @@ from wmrobot.core.resources import resource_folder
 from wmrobot.core.spec import ObsMode, TaskSpec
 from wmrobot.core.trees import load_tree, save_tree
 from wmrobot.core.types import Compiler, leave_as_is
-from wmrobot.envs.registry import canonical_name, name_of_own
+from wmrobot.envs.registry import canonical_name, name_of_own, task_info
 from wmrobot.envs.task import Randomization, RenderMode
 from wmrobot.model.config import ModelConfig
 from wmrobot.model.world_model import WorldModel
@@ -208,6 +208,7 @@ def find_controller(*, task: str | None, run: str | None) -> Path:
         return shipped[task]
     name = canonical_name(task)
     if name not in shipped:
+        task_info(name)  # a mistake in the name of a file's function is told as that
         raise CheckpointError(
             f"{unknown('shipped controller', name, shipped)}. "
             f"Train one with: wmrobot train {name} profile=nano"

@@ -28,9 +28,9 @@ def run(cfg: Config, *, json: bool = False) -> int:
     model, card = read_controller(folder, device)
     card = check_card(card, folder, task=cfg.task)
     name = file_name(card.task.name)
-    out = output_folder("out", cfg.out or f"runs/demo-{name}")
-    print(f"{card.task.name} at {1 / card.task.control_dt:.0f} Hz, agent={cfg.agent}, {folder}")
     with open_env(card, cfg.seed) as env:
+        out = output_folder("out", cfg.out or f"runs/demo-{name}")
+        print(f"{name} at {1 / card.task.control_dt:.0f} Hz, agent={cfg.agent}, {folder}")
         agent = build_driver(model.eval(), card, cfg.agent, cfg.seed, cfg.compile)
         for index in range(cfg.episodes):
             with live_view(env, enabled=cfg.view) as on_step:

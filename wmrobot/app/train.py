@@ -78,8 +78,9 @@ def train(cfg: Config) -> tuple[bool, Path]:
         CheckpointError: The folder holds another run, is in use, or its checkpoint is altered.
     """
     folder = _folder(cfg)
+    task = [f"task={cfg.task}"] if cfg.task else []
     if cfg.resume is not None and replace(cfg, extend_to=None) != load(
-        Config, [f"task={cfg.task}", f"resume={cfg.resume}"]
+        Config, [*task, f"resume={cfg.resume}"]
     ):
         raise ConfigError(
             "resume: expected no settings beside it but extend_to, which makes a run longer, and "
@@ -189,7 +190,7 @@ def _folder(cfg: Config) -> Path:
 
 def _with_told(cfg: Config, told: Config, folder: Path) -> Config:
     """Settings of a run that goes on, with what is told anew: its length, where its task lies."""
-    if told.task != Config.task:  # where the default is told, nothing shows it
+    if told.task:
         cfg = replace(cfg, task=name_of_own(told.task, cfg.task, folder, "run"))
     if told.extend_to is None:
         return cfg

@@ -40,6 +40,7 @@ class TaskSpec:
         episodic: Whether an episode can terminate (end with value 0) before that.
         obs_names: Name of each entry of `state`, in order, where the task tells them.
         action_names: Name of each actuator, in order.
+        action_bounds: What -1 stands for, for each actuator in its own unit, then what 1 does.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TaskSpec:
     episodic: bool
     obs_names: tuple[str, ...] = ()
     action_names: tuple[str, ...] = ()
+    action_bounds: tuple[tuple[float, ...], ...] = ()
 
     def blank_obs(self, robots: int) -> dict[str, Array]:
         """Observations (B, ...) of zeros, to rehearse with."""
@@ -61,10 +63,12 @@ class TaskSpec:
 
 
 def refuse_changed(then: TaskSpec, now: TaskSpec) -> None:
-    """Refuse a task that is not what something was made for; names count where both tell them.
+    """Refuse a task that is not what something was made for.
+
+    Names and bounds count where both tell them.
 
     Raises:
-        TaskError: Sizes, times or names differ.
+        TaskError: Sizes, times, names or bounds differ.
     """
     differences = [
         *(
@@ -75,6 +79,7 @@ def refuse_changed(then: TaskSpec, now: TaskSpec) -> None:
         ("control_dt [s]", round(then.control_dt, 9), round(now.control_dt, 9)),
         ("names of observations", then.obs_names, now.obs_names or then.obs_names),
         ("names of actuators", then.action_names, now.action_names or then.action_names),
+        ("action bounds", then.action_bounds, now.action_bounds or then.action_bounds),
     ]
     for what, expected, got in differences:
         if expected and expected != got:

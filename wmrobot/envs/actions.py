@@ -42,7 +42,8 @@ class ActionScale:
             if not -UNBOUNDED < a < b < UNBOUNDED:
                 raise TaskError(
                     f"{name}: expected finite action bounds, low < high, got {a:g}..{b:g} for "
-                    f"actuator {i}; give it a range (MJCF: ctrlrange and ctrllimited)"
+                    f"actuator {i}; give it a range (MJCF: ctrlrange and ctrllimited; Gymnasium: "
+                    "a Box with bounds)"
                 )
         self._centre = (lower + upper) / 2
         self._half = (upper - lower) / 2
@@ -54,9 +55,10 @@ class ActionScale:
         return int(self._centre.size)
 
     @property
-    def bounds(self) -> npt.NDArray[np.float64]:
-        """(2, A) what -1 and 1 mean to each actuator."""
-        return np.stack([self._centre - self._half, self._centre + self._half])
+    def bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What -1 stands for, for each actuator in its own unit, then what 1 does."""
+        low, high = self._centre - self._half, self._centre + self._half
+        return tuple(low.tolist()), tuple(high.tolist())
 
     def __call__(self, action: FloatArray) -> npt.NDArray[np.float64]:
         """The environment's own action, a fresh array, for a (A,) action in [-1, 1].

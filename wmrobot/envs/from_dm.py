@@ -7,14 +7,13 @@ from typing import Any
 
 import dm_env
 import numpy as np
-import numpy.typing as npt
 from dm_control.rl import control
 
 from wmrobot.core.errors import ObservationError, TaskError
 from wmrobot.core.seeds import legacy_seed
 from wmrobot.core.spec import FloatArray, Obs, TaskSpec
 from wmrobot.envs.actions import ActionScale
-from wmrobot.envs.observations import StateLayout
+from wmrobot.envs.observations import StateLayout, is_numbers, kind
 from wmrobot.envs.render import Renderer, make_renderer
 from wmrobot.envs.simulation_state import SimulationState
 from wmrobot.envs.task import DEFAULT_CONTROL_DT, DEFAULT_DECISIONS, NO_BLAME, TaskInfo
@@ -50,22 +49,37 @@ class DmTask:
     def _adopt(self, env: Any) -> None:
         self._env = env
         with self._blame:
-            spec, observed = env.action_spec(), env.observation_spec()
+            spec, observed = env.action_spec(), self._observed(env)
         low, high = getattr(spec, "minimum", -math.inf), getattr(spec, "maximum", math.inf)
         self._scale = ActionScale(self._name, spec.shape, low, high)
         self._layout = StateLayout(self._name, observed)
         self._state = SimulationState(env) if isinstance(env, control.Environment) else None
         self._spec = _describe(env, self._name, self._info, self._layout, self._scale)
 
+    def _observed(self, env: Any) -> Any:
+        """What it tells of its observations; dm_control asks each for its shape, unchecked."""
+        try:
+            return env.observation_spec()
+        except AttributeError:
+            if isinstance(env, control.Environment):
+                self._refuse_odd(env.task.get_observation(env.physics))
+            raise
+
+    def _refuse_odd(self, observation: Any) -> None:
+        expected = f"{self._name}: expected a dict of arrays from the task's get_observation"
+        if not isinstance(observation, Mapping):
+            raise TaskError(f"{expected}, got {kind(observation)}")
+        for key, value in observation.items():
+            if not is_numbers(value):
+                raise TaskError(
+                    f"{expected}, got {kind(value)} as '{key}'; np.array(...) makes an array of "
+                    "numbers"
+                )
+
     @property
     def task_spec(self) -> TaskSpec:
         """Static facts."""
         return self._spec
-
-    @property
-    def action_bounds(self) -> npt.NDArray[np.float64]:
-        """(2, A) what -1 and 1 mean to each actuator, in its own unit."""
-        return self._scale.bounds
 
     @property
     def task(self) -> Any | None:
@@ -229,6 +243,7 @@ def _describe(
         episodic=_can_terminate(env) if info.episodic is None else info.episodic,
         obs_names=layout.names,
         action_names=_actuator_names(env, scale.dim),
+        action_bounds=scale.bounds,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 from PIL import Image
 
@@ -18,7 +17,6 @@ from wmrobot.envs.actions import ActionScale
 from wmrobot.envs.observations import StateLayout
 from wmrobot.envs.task import DEFAULT_CONTROL_DT, DEFAULT_DECISIONS, NO_BLAME, TaskInfo
 
-_PICTURE_DIMS = 3  # height, width, channels
 RESET = ("observation", "info")
 STEP = ("observation", "reward", "terminated", "truncated", "info")
 Env = gymnasium.Env[Any, Any]
@@ -68,26 +66,22 @@ class GymnasiumTask:
         self._info = info
         self._seed: int | None = legacy_seed(seed)  # waits for the first reset
         self._decisions: int | None = None  # None: no episode is running
-        space = env.action_space
+        with blame:
+            space, observed = env.action_space, env.observation_space
         if not isinstance(space, spaces.Box):
             raise TaskError(
                 f"{name}: expected Box actions (continuous control), got {_kind(space)}; "
-                "discrete actions cannot be planned"
+                f"{_refusal(space)}"
             )
         self._dtype = space.dtype
         self._scale = ActionScale(name, space.shape, space.low, space.high)
-        self._layout = StateLayout(name, _boxes(name, env.observation_space))
+        self._layout = StateLayout(name, _boxes(name, observed))
         self._spec = _describe(env, name, info, self._layout, self._scale)
 
     @property
     def task_spec(self) -> TaskSpec:
         """Static facts."""
         return self._spec
-
-    @property
-    def action_bounds(self) -> npt.NDArray[np.float64]:
-        """(2, A) what -1 and 1 mean to each actuator, in its own unit."""
-        return self._scale.bounds
 
     @property
     def physics(self) -> None:
@@ -192,6 +186,7 @@ def _describe(
         episode_decisions=info.episode_decisions or own_limit,
         episodic=True if info.episodic is None else info.episodic,
         obs_names=layout.names,
+        action_bounds=scale.bounds,
     )
 
 
@@ -204,12 +199,14 @@ def _boxes(name: str, space: spaces.Space[Any]) -> Any:
             f"{name}: expected Box observations, or a Dict of them, got {_kind(space)}; "
             "gymnasium.wrappers.FlattenObservation may help"
         )
-    if space.dtype == np.uint8 and len(space.shape) == _PICTURE_DIMS:
-        raise TaskError(
-            f"{name}: expected numbers to observe, got a picture of {space.shape}; leave it out "
-            "(gymnasium.wrappers.FilterObservation), and let render() show it: obs=rgb sees that"
-        )
     return space
+
+
+def _refusal(space: spaces.Space[Any]) -> str:
+    """Why actions that are no Box are of no use, or what would make them one."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return "make one Box of its parts, with gymnasium.ActionWrapper"
+    return "discrete actions cannot be planned"
 
 
 def _kind(space: spaces.Space[Any]) -> str:

@@ -8,25 +8,41 @@ import numpy as np
 from wmrobot.core.errors import ObservationError, TaskError
 from wmrobot.core.spec import FloatArray
 
+_NUMERIC = "biuf"
+"""NumPy's letters for booleans, integers and real numbers."""
+_PICTURE_DIMS = 3  # height, width, channels
+_NOTHING = np.empty(0, dtype=np.float32)
+
 
 class StateLayout:
     """Order and names of the entries of `state`.
 
     Args:
         name: Task, for messages.
-        spec: Nested mappings and sequences whose leaves have a `shape`; their order is kept.
+        spec: Nested mappings and sequences of arrays, or of what tells their `shape` and `dtype`;
+            their order is kept. Pictures are left out: `obs=rgb` sees what the task draws.
+
+    Raises:
+        TaskError: A leaf is something else.
     """
 
     def __init__(self, name: str, spec: Any) -> None:
         self._name = name
-        self._shapes = {path: tuple(leaf.shape) for path, leaf in _leaves(spec)}
+        leaves = dict(_leaves(spec))
+        for path, leaf in leaves.items():
+            if not is_numbers(leaf):
+                raise TaskError(
+                    f"{name}: observation '{path}': expected an array of numbers, got {kind(leaf)}"
+                )
+        self._parts = leaves.keys()
+        self._shapes = {
+            path: tuple(leaf.shape) for path, leaf in leaves.items() if not _is_picture(leaf)
+        }
         self.names = tuple(
             path if not shape else f"{path}[{','.join(map(str, index))}]"
             for path, shape in self._shapes.items()
             for index in np.ndindex(shape)
         )
-        if not self.names:
-            raise TaskError(f"{name}: expected at least one observed number, got none")
 
     @property
     def dim(self) -> int:
@@ -40,9 +56,9 @@ class StateLayout:
             ObservationError: It has other parts than told, another shape, or is not finite.
         """
         leaves = dict(_leaves(observation))
-        if leaves.keys() != self._shapes.keys():
+        if leaves.keys() != self._parts:
             raise ObservationError(
-                f"{self._name}: expected an observation of {list(self._shapes)}, got {list(leaves)}"
+                f"{self._name}: expected an observation of {list(self._parts)}, got {list(leaves)}"
             )
         for path, shape in self._shapes.items():
             if np.shape(leaves[path]) != shape:
@@ -52,7 +68,7 @@ class StateLayout:
                 )
         with np.errstate(over="ignore"):  # too large for float32: told below, by name
             state: FloatArray = np.concatenate(
-                [np.ravel(leaves[path]) for path in self._shapes], dtype=np.float32
+                [_NOTHING, *(np.ravel(leaves[path]) for path in self._shapes)], dtype=np.float32
             )
         self.check(state)
         return state
@@ -71,11 +87,26 @@ class StateLayout:
             )
 
 
+def is_numbers(leaf: Any) -> bool:
+    """Whether it is an array of numbers, or tells of one."""
+    dtype = getattr(leaf, "dtype", None)
+    return hasattr(leaf, "shape") and dtype is not None and np.dtype(dtype).kind in _NUMERIC
+
+
+def _is_picture(leaf: Any) -> bool:
+    return np.dtype(leaf.dtype) == np.uint8 and len(leaf.shape) == _PICTURE_DIMS
+
+
+def kind(leaf: Any) -> str:
+    """What a value is, in a word, for messages."""
+    return str(getattr(leaf, "dtype", type(leaf).__name__))
+
+
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Path and value of every leaf, in order; a lone leaf is called `observation`."""
     if isinstance(node, Mapping):
         children = [(str(key), child) for key, child in node.items()]
-    elif isinstance(node, Sequence):
+    elif isinstance(node, Sequence) and not isinstance(node, str):
         children = [(str(index), child) for index, child in enumerate(node)]
     else:
         yield path or "observation", node

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.spec import FloatArray, Obs, ObsMode, TaskSpec
@@ -44,13 +43,7 @@ class PixelEnv:
         self._keep_state = obs == "state+rgb"
         self._renderer: Renderer | None = None
         self._drawn: Any | None = None
-        if env.physics is not None:
-            _check_cameras(env.physics, self._cameras)
-        elif self._cameras != (0,):
-            raise ConfigError(
-                f"cameras: expected none for {env.task_spec.name}, which draws itself, got "
-                f"{list(self._cameras)}; choose its camera where it is made"
-            )
+        check_cameras(env, self._cameras)
         kept = env.task_spec.obs_shapes if self._keep_state else {}
         shapes = {**kept, "rgb": (3 * len(self._cameras), image_size, image_size)}
         self._spec = replace(env.task_spec, obs_shapes=shapes)
@@ -64,11 +57,6 @@ class PixelEnv:
     def inner(self) -> TaskEnv:
         """The environment that is looked at."""
         return self._env
-
-    @property
-    def action_bounds(self) -> npt.NDArray[np.float64]:
-        """(2, A) what -1 and 1 mean to each actuator, in its own unit."""
-        return self._env.action_bounds
 
     @property
     def physics(self) -> Any | None:
@@ -133,9 +121,22 @@ class PixelEnv:
         return self._renderer.picture(camera)
 
 
-def _check_cameras(physics: Any, cameras: Sequence[int | str]) -> None:
+def check_cameras(env: TaskEnv, cameras: Sequence[int | str]) -> None:
+    """Refuse cameras that an environment does not have.
+
+    Raises:
+        ConfigError: It draws itself.
+        TaskError: Its model has no such camera.
+    """
+    if env.physics is None:
+        if tuple(cameras) != (0,):
+            raise ConfigError(
+                f"cameras: expected none for {env.task_spec.name}, which draws itself, got "
+                f"{list(cameras)}; choose its camera where it is made"
+            )
+        return
     from wmrobot.envs.scene import FREE_CAMERA, find_camera
 
     for camera in cameras:
         if camera != FREE_CAMERA:
-            find_camera(physics.model.ptr, camera)
+            find_camera(env.physics.model.ptr, camera)

@@ -53,11 +53,6 @@ class RandomizedEnv:
         return self._spec
 
     @property
-    def action_bounds(self) -> npt.NDArray[np.float64]:
-        """(2, A) what -1 and 1 mean to each actuator, in its own unit."""
-        return self._env.action_bounds
-
-    @property
     def physics(self) -> Any | None:
         """The inner environment's physics."""
         return self._env.physics

@@ -23,6 +23,7 @@ from wmrobot.envs.task import Randomization, RenderMode, TaskEnv, TaskInfo
 from wmrobot.envs.user_file import find_task_function, held_tasks, own_tasks
 
 GYMNASIUM = "gym:"
+MODEL_SUFFIXES = (".xml", ".mjcf", ".urdf", ".mjb")
 
 
 def task_names() -> tuple[str, ...]:
@@ -49,7 +50,13 @@ def canonical_name(name: str) -> str:
     if found is None:
         if Path(name).is_dir():
             raise TaskError(
-                f"task: expected a task's name, got the folder {name}; a run is run={name}"
+                f"task: expected a task's name, got the folder {name}; "
+                f"a run is run={name}, a bundle bundle={name}"
+            )
+        if name.lower().endswith(MODEL_SUFFIXES):
+            raise TaskError(
+                f"task: expected a task's name or path/to/file.py:name, got the model {name}, "
+                "which tells no reward; write a function that loads it (docs/own_robot.md has one)"
             )
         raise TaskError(unknown("task", name, task_names()))
     return found
@@ -138,10 +145,16 @@ def make_env(
         from wmrobot.envs.randomization import randomize
 
         env = randomize(env, differences, derive_seed(seed, "randomization"))
-    if obs == "state":
-        return env
-    from wmrobot.envs.pixels import PixelEnv
+    if obs != "rgb" and env.task_spec.obs_shapes["state"] == (0,):
+        raise TaskError(
+            f"{name}: expected at least one observed number, got none; obs=rgb sees what it draws"
+        )
+    from wmrobot.envs.pixels import PixelEnv, check_cameras
 
+    if obs == "state":
+        if info.cameras != TaskInfo.cameras:  # a mistake is told now, not with the first picture
+            check_cameras(env, info.cameras)
+        return env
     seen = info.cameras if cameras is None else tuple(cameras)
     return PixelEnv(env, obs=obs, cameras=seen, mode=render, image_size=image_size)
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from wmrobot.core.errors import ConfigError
 from wmrobot.core.spec import FloatArray, Obs, TaskSpec
@@ -154,11 +153,6 @@ class TaskEnv(Protocol):
     @property
     def task_spec(self) -> TaskSpec:
         """Static facts."""
-        ...
-
-    @property
-    def action_bounds(self) -> npt.NDArray[np.float64]:
-        """(2, A) what -1 and 1 mean to each actuator, in its own unit."""
         ...
 
     @property

@@ -4,9 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from wmrobot.core.config import to_plain
 from wmrobot.core.spec import TaskSpec
 from wmrobot.envs.registry import make_env, task_info
@@ -33,7 +30,7 @@ class Robot(NamedTuple):
     """What the task's environment told when it was built once for this.
 
     Attributes:
-        bounds: (2, A) what -1 and 1 mean to each actuator.
+        bounds: What -1 and 1 mean to each actuator (`TaskSpec.action_bounds`).
         units: Of each actuator's command.
         driven: Name of the joint that each actuator drives, None where it is not one joint.
         joints: See `describe_joints`.
@@ -42,7 +39,7 @@ class Robot(NamedTuple):
         mjcf_sha256: Of the compiled model.
     """
 
-    bounds: npt.NDArray[np.float64]
+    bounds: tuple[tuple[float, ...], ...]
     units: tuple[str | None, ...]
     driven: tuple[str | None, ...]
     joints: list[dict[str, Any]]
@@ -55,7 +52,7 @@ def look_at_robot(facts: Facts) -> Robot:
     """Build the task once and ask it; what has no MuJoCo model tells little."""
     env = make_env(facts.task.name, seed=0, **facts.options)
     try:
-        bounds, physics = env.action_bounds, env.physics
+        bounds, physics = env.task_spec.action_bounds, env.physics
         model = None if physics is None else physics.model.ptr
         cameras: list[dict[str, Any]] = []
         if "rgb" in facts.task.obs_shapes:
@@ -223,9 +220,9 @@ def _actions(task: TaskSpec, robot: Robot) -> list[dict[str, Any]]:
         {
             "name": name or f"action{i}",
             "unit": robot.units[i],
-            "scale": float(high[i] - low[i]) / 2,
-            "offset": float(high[i] + low[i]) / 2,
-            "limits": [float(low[i]), float(high[i])],
+            "scale": (high[i] - low[i]) / 2,
+            "offset": (high[i] + low[i]) / 2,
+            "limits": [low[i], high[i]],
             "joint": robot.driven[i],
         }
         for i, name in enumerate(names)

@@ -12,6 +12,7 @@ from typing import IO, Self
 from wmrobot.core.errors import ConfigError
 
 GUARD, SIMULATION = "wmrobot.runtime.guard", "wmrobot.app.driving.sim_robot"
+NAMES = {GUARD: "the guard", SIMULATION: "the simulated robot"}
 PATIENCE_S = 60.0
 """[s] MuJoCo and its tasks take seconds to import on a busy machine"""
 HOST = "127.0.0.1"
@@ -60,7 +61,7 @@ class Crew:
             self.dismiss()
             lines = self.said(module)
             reason = lines[-1].removeprefix("error: ") if lines else "nothing"
-            raise ConfigError(f"{module}: expected it to start, got: {reason}") from None
+            raise ConfigError(f"{NAMES.get(module, module)} did not start: {reason}") from None
 
     def said(self, module: str) -> list[str]:
         """Lines that a process wrote to stderr, once it has been dismissed."""

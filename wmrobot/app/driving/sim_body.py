@@ -51,7 +51,10 @@ class SimRobot(Robot):
         env = make_env(task, seed=seed, randomization=Randomization())
         if not isinstance(env, DmTask) or not isinstance(env.env, control.Environment):
             env.close()
-            raise TaskError(f"{task}: expected a task of dm_control, which can act between ticks")
+            raise TaskError(
+                f"{task}: expected a task of dm_control to simulate, which can act between ticks; "
+                "serve another robot by wmrobot.runtime.server, and drive it with robot=udp://..."
+            )
         self._env = env
         self._step_physics = env.env.physics.step
         spec = env.task_spec

@@ -21,7 +21,8 @@ class TrainConfig:
     """Train a world model of a task, and the planner with it.
 
     Attributes:
-        task: Task to learn: a listed name, path/to/file.py:name or gym:<id>.
+        task: Task to learn: a listed name, path/to/file.py:name or gym:<id>. A run that goes on
+            has its own.
         profile: Size of model and planner: nano, small, base or large.
         run: Folder of the run; null names one under runs/ by task, time and seed.
         resume: Folder of a run to go on with, exactly where its last checkpoint is. Where the
@@ -63,7 +64,7 @@ class TrainConfig:
         replay: Replay memory.
     """
 
-    task: str = "cartpole-swingup"
+    task: str = ""
     profile: str | None = "base"
     run: str | None = None
     resume: str | None = None
@@ -100,6 +101,11 @@ class TrainConfig:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
 
     def __post_init__(self) -> None:
+        if not self.task and self.resume is None:
+            raise ConfigError(
+                "task: expected a name, path/to/file.py:name or gym:<id>, got none; "
+                "wmrobot tasks lists the names"
+            )
         for name in ("steps", "num_envs", "eval_episodes", "log_freq"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")

@@ -182,6 +182,7 @@ class Trainer:
         task, own = to_plain(card.task), to_plain(self.card.task)
         if is_same_task(card.task.name, self.card.task.name):  # its file may have moved since
             task["name"], settings["task"] = self.card.task.name, self.cfg.task
+        task["action_bounds"] = task["action_bounds"] or own["action_bounds"]  # once not told
         refuse_another(checkpoint, "task", task, own)
         if settings["steps"] < self.cfg.steps:  # made longer since, and its rings with it
             settings["steps"] = self.cfg.steps
