@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.runs import CART, words
+from tests.tiny import make_card
 from wmrobot.app.cli import main
 from wmrobot.data.episodes import FORMAT, Episode, write_episode
 
@@ -21,7 +22,7 @@ def episode(tmp_path: Path) -> Path:
         reward=np.zeros(4, dtype=np.float32),
         terminated=False,
     )
-    write_episode(path, lived, CART)
+    write_episode(path, lived, make_card(CART).task)
     return path
 
 

@@ -25,7 +25,7 @@ from wmrobot.app.benchmarking.timing import (
 )
 from wmrobot.app.cli import main
 from wmrobot.app.config import load
-from wmrobot.app.device import precision_warning
+from wmrobot.app.device import crowding_warning, precision_warning
 from wmrobot.core.config import build
 from wmrobot.core.machine import cores
 from wmrobot.core.random import make_generator
@@ -292,6 +292,21 @@ def test_bf16_is_warned_about_where_a_cpu_does_not_gain_by_it(
     warning = precision_warning(cpu, "bf16")
     assert warning is None if why is None else f"warning: {why}, so" in str(warning)
     assert precision_warning(cpu, "fp32") is None
+
+
+@pytest.mark.parametrize(("many_s", "is_told"), [(0.5, False), (1.4, False), (3.0, True)])
+def test_threads_that_wait_for_another_program_are_told(
+    many_s: float, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    took = iter([many_s, 1.0])
+    monkeypatch.setattr(device, "_small_operations_s", lambda: next(took))
+    warning = crowding_warning(before + 1)
+    assert torch.get_num_threads() == before + 1
+    torch.set_num_threads(before)
+    assert (warning is not None) is is_told
+    assert warning is None or "take 3.0 times as long as one for small operations" in warning
+    assert crowding_warning(1) is None
 
 
 @pytest.mark.parametrize(("capability", "has_units"), [((7, 5), False), ((8, 0), True)])

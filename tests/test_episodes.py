@@ -1,5 +1,7 @@
 """Episodes on disk: what is written comes back, and what does not fit is refused by name."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,21 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from wmrobot.core.errors import DataError
-from wmrobot.data.episodes import Episode, read_episode, read_episodes, write_episode
+from wmrobot.core.spec import TaskSpec
+from wmrobot.data.episodes import FORMAT, Episode, read_episode, read_episodes, write_episode
 from wmrobot.data.replay import Replay
+
+WALKER = TaskSpec(
+    name="walker-run",
+    obs_shapes={"state": (3,), "rgb": (3, 8, 8)},
+    action_dim=2,
+    control_dt=0.05,
+    action_repeat=2,
+    episode_decisions=500,
+    episodic=False,
+    obs_names=("hip", "knee", "ankle"),
+    action_bounds=((-1.0, -1.0), (1.0, 1.0)),
+)
 
 
 def make_episode(length: int = 4, *, terminated: bool = False, seed: int = 0) -> Episode:
@@ -39,15 +54,15 @@ def check_equal(a: Episode, b: Episode) -> None:
 def test_written_episodes_come_back(tmp_path: Path, length: int, *, terminated: bool) -> None:
     path = tmp_path / "new" / "episode.safetensors"
     episode = make_episode(length, terminated=terminated)
-    write_episode(path, episode, "walker-run")
-    check_equal(read_episode(path, "walker-run"), episode)
+    write_episode(path, episode, WALKER)
+    check_equal(read_episode(path, WALKER), episode)
     check_equal(read_episode(path), episode)
     assert [p.name for p in path.parent.iterdir()] == ["episode.safetensors"]
 
 
 def test_anything_that_reads_safetensors_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "episode.safetensors"
-    write_episode(path, make_episode(), "walker-run")
+    write_episode(path, make_episode(), WALKER)
     shapes = {name: value.shape for name, value in load_file(path).items()}
     assert shapes == {
         "obs.state": (5, 3),
@@ -60,10 +75,8 @@ def test_anything_that_reads_safetensors_reads_them(tmp_path: Path) -> None:
 
 def test_a_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
     for seed in (2, 0, 1):
-        write_episode(
-            tmp_path / f"episode-{seed}.safetensors", make_episode(seed=seed), "walker-run"
-        )
-    for seed, (_, episode) in enumerate(read_episodes(tmp_path, "walker-run")):
+        write_episode(tmp_path / f"episode-{seed}.safetensors", make_episode(seed=seed), WALKER)
+    for seed, (_, episode) in enumerate(read_episodes(tmp_path, WALKER)):
         check_equal(episode, make_episode(seed=seed))
     assert seed == 2
 
@@ -76,12 +89,47 @@ def test_a_folder_without_episodes_is_refused(tmp_path: Path) -> None:
 
 def test_another_tasks_episode_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "episode.safetensors"
-    write_episode(path, make_episode(), "walker-run")
+    write_episode(path, make_episode(), WALKER)
     with pytest.raises(DataError) as error:
-        read_episode(path, "cheetah-run")
+        read_episode(path, replace(WALKER, name="cheetah-run"))
     assert str(error.value) == (
         f"{path}: expected an episode of cheetah-run, got one of walker-run"
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"control_dt": 0.02}, r"expected control_dt \[s\] 0.05, got 0.02"),
+        ({"obs_names": ("hip", "ankle", "knee")}, "expected names of observations .*, got .*"),
+        (
+            {"action_bounds": ((-0.5, -1.0), (0.5, 1.0))},
+            r"expected action bounds \(\(-1.0, -1.0\), .*, got \(\(-0.5, -1.0\), .*",
+        ),
+    ],
+)
+def test_an_episode_of_the_task_as_it_was_is_refused(
+    tmp_path: Path, change: dict[str, object], expected: str
+) -> None:
+    path = tmp_path / "episode.safetensors"
+    write_episode(path, make_episode(), WALKER)
+    now = replace(WALKER, **change)  # type: ignore[arg-type]
+    told = rf"walker-run has changed since this was recorded: {expected}; put the task back"
+    with pytest.raises(DataError, match=told):
+        read_episode(path, now)
+    check_equal(read_episode(path, replace(WALKER, obs_shapes={"state": (3,)})), make_episode())
+
+
+def test_an_episode_from_elsewhere_needs_a_name_alone(tmp_path: Path) -> None:
+    path = tmp_path / "episode.safetensors"
+    write_episode(path, make_episode(), WALKER)
+    arrays, told = load_file(path), {"format": FORMAT, "task": WALKER.name}
+    save_file(arrays, path, metadata=told)
+    check_equal(read_episode(path, WALKER), make_episode())
+    for odd in ("{", json.dumps({"name": "walker-run"}), "[]"):
+        save_file(arrays, path, metadata={**told, "spec": odd})
+        with pytest.raises(DataError, match="expected a task's facts as spec, got others"):
+            read_episode(path, WALKER)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
@@ -92,7 +140,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("length", [0, 5, 60, -1, -40])
 def test_a_truncated_file_is_refused(tmp_path: Path, length: int) -> None:
     path = tmp_path / "episode.safetensors"
-    write_episode(path, make_episode(), "walker-run")
+    write_episode(path, make_episode(), WALKER)
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(DataError, match=r": expected an episode, got something else \("):
         read_episode(path)
@@ -109,7 +157,7 @@ def test_other_safetensors_are_refused(tmp_path: Path) -> None:
 def tampered(tmp_path: Path, **changes: np.ndarray | None) -> Path:
     """An episode file of which somebody has replaced arrays."""
     path = tmp_path / "episode.safetensors"
-    write_episode(path, make_episode(), "walker-run")
+    write_episode(path, make_episode(), WALKER)
     arrays = {name.replace(".", "_"): (name, value) for name, value in load_file(path).items()}
     kept = {
         name: changes.get(key, value)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.runs import TASKS
-from tests.tiny import write_controller
+from tests.tiny import make_card, write_controller
 from wmrobot.app import rollout
 from wmrobot.app.cli import main
 from wmrobot.app.controllers import read_controller
@@ -77,7 +77,9 @@ def test_episodes_are_written_as_they_were(
     )
     told = document["episodes"]
     assert isinstance(told, list)
-    for (_, episode), facts in zip(read_episodes(tmp_path, TASK), told, strict=True):
+    for (_, episode), facts in zip(
+        read_episodes(tmp_path, make_card(TASK).task), told, strict=True
+    ):
         assert len(episode.action) == facts["length"]
         assert episode.reward.sum() == pytest.approx(facts["reward"], rel=1e-4)
         assert episode.terminated == facts["terminated"]

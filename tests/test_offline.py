@@ -20,10 +20,13 @@ from tests.runs import (
     tiny,
     words,
 )
+from tests.tiny import make_card
 from wmrobot.app.cli import main
 from wmrobot.app.controllers import checkpoint_folders, read_controller
 from wmrobot.core.errors import CheckpointError, DataError
 from wmrobot.data.episodes import Episode, read_episodes, write_episode
+
+CART_SPEC = make_card(CART).task
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def test_every_finished_episode_is_written_as_it_was_lived(recorded: Path) -> No
         stored = trainer.replay.rows_since(np.zeros(2, dtype=np.int64))
     begins, ends = stored["begin"], stored["end"]
     rings = np.repeat([0, 1], ends - begins)
-    for index, (_, episode) in enumerate(read_episodes(recorded / "episodes", CART)):
+    for index, (_, episode) in enumerate(read_episodes(recorded / "episodes", CART_SPEC)):
         start = 6 * (index // 2)  # 5 decisions take 6 rows
         rows = np.flatnonzero(rings == index % 2)[start : start + 6]
         np.testing.assert_array_equal(episode.obs["state"], stored["obs"]["state"][rows])
@@ -114,7 +117,7 @@ def test_uneven_episodes_all_fit(tmp_path: Path) -> None:
             reward=np.zeros(length, dtype=np.float32),
             terminated=index % 2 == 1,
         )
-        write_episode(tmp_path / "episodes" / f"{index}.safetensors", episode, CART)
+        write_episode(tmp_path / "episodes" / f"{index}.safetensors", episode, CART_SPEC)
     cfg = tiny(offline=True, data=str(tmp_path / "episodes"), num_envs=4, steps=3)
     with opened(cfg, tmp_path / "run") as trainer:
         assert trainer.replay.num_samples == sum(lengths)
@@ -167,12 +170,12 @@ def test_episodes_of_another_task_or_shape_or_none(recorded: Path, tmp_path: Pat
         reward=np.zeros(2, dtype=np.float32),
         terminated=False,
     )
-    write_episode(tmp_path / "wrong" / "a.safetensors", episode, CART)
+    write_episode(tmp_path / "wrong" / "a.safetensors", episode, CART_SPEC)
     assert refusal(data=str(tmp_path / "wrong")) == (
         f"{tmp_path}/wrong/a.safetensors: episode.obs.state: expected shape (T + 1, 3), got (3, 4)"
     )
     wide = replace(episode, action=np.zeros((2, 2), dtype=np.float32))
-    write_episode(tmp_path / "wide" / "a.safetensors", wide, CART)
+    write_episode(tmp_path / "wide" / "a.safetensors", wide, CART_SPEC)
     assert refusal(data=str(tmp_path / "wide")) == (
         f"{tmp_path}/wide/a.safetensors: episode.action: expected shape (T, 1), got (2, 2)"
     )

@@ -62,7 +62,10 @@ def test_a_task_file_may_have_moved(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["report", f"{tmp_path}/new/tiny.py:opaque", *words]) == 2
     assert "expected a controller of" in capsys.readouterr().err
     assert main(["report", f"{tmp_path}/new/tiny.py:cart", *words]) == 0
-    assert f"{tmp_path}/new/tiny.py:cart" in (run / "report.html").read_text(encoding="utf-8")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert f"{tmp_path}/new/tiny.py:cart" in page
+    assert "Nothing to compare" in page  # of episodes of 5 decisions
+    assert "+nan" not in page
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

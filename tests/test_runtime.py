@@ -218,6 +218,7 @@ def test_sensors_are_scaled_and_clipped() -> None:
     [
         ({"qpos[0]": 0.0}, r"sensors: expected \['qpos\[0\]', .*missing or unknown: \["),
         (np.zeros((1, 2)), r"sensors: expected shape \(B, 3\), got \(1, 2\)"),
+        (np.array([["a", "b", "c"]]), r"sensors: expected numbers, got others \(could not convert"),
         (np.array([[0, np.inf, 0]]), r"sensors: 'more\[0\]' of row 0: expected a finite number"),
     ],
 )

@@ -166,6 +166,24 @@ def test_anchors_without_a_column_are_refused_before_anything_begins(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["behaviour"]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("pretend")
+def test_threads_and_logs_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = write_sweep(tmp_path, {1: "diverges"})
+    runs = tmp_path / "runs" / "walker-walk"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert main(["sweep", *words]) == 2
+    assert "threads=" not in (runs / "seed-2" / "begun").read_text()
+    assert "not finite after 7 updates" in (runs / "seed-1.log").read_text()
+    write_sweep(tmp_path, {})
+    assert main(["sweep", *words]) == 0
+    assert "not finite after 7 updates" in (runs / "seed-1.log").read_text()  # kept
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    (runs / "seed-2").rename(tmp_path / "away")
+    assert main(["sweep", *words]) == 0
+    assert "threads=" in (runs / "seed-2" / "begun").read_text()
+
+
 def test_a_run_that_another_process_still_trains_is_waited_for(tmp_path: Path) -> None:
     from filelock import FileLock
 

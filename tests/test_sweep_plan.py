@@ -82,6 +82,7 @@ def test_a_missing_file_and_broken_yaml_are_told(tmp_path: Path) -> None:
     [
         ({"settings": ("stebs=3",)}, "no setting named 'stebs'. Did you mean 'steps'?"),
         ({"tasks": ("walker-wok",)}, "no task named 'walker-wok'."),
+        ({"tasks": ("/nowhere/arm.py:reach",)}, "/nowhere/arm.py: expected a Python file with a"),
         ({"tasks": ("cup-catch", "ball_in_cup-catch")}, "tasks: expected each once, got"),
     ],
 )

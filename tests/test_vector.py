@@ -206,6 +206,17 @@ def test_rows_step_while_the_caller_goes_on(
     assert capfd.readouterr().err == ""  # that nobody waits for the last one is no error
 
 
+def test_rows_that_observe_different_numbers_are_refused() -> None:
+    task = f"{TINY.parent / 'senses.py'}:longer_with_its_seed"
+    sizes = {make_env(task, seed=seed).task_spec.obs_shapes["state"] for seed in range(9)}
+    assert sizes == {(1,), (2,)}
+    with (
+        VectorEnv(task, 9, seed=0) as env,
+        pytest.raises(ObservationError, match=r"got state \(1,\), state \(2,\); the task has to"),
+    ):
+        env.reset()
+
+
 @pytest.mark.slow
 def test_error_in_a_worker_is_the_users_error() -> None:
     with pytest.raises(TaskError, match=r"ValueError: .*bodi"):

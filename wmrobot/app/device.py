@@ -15,6 +15,8 @@ from wmrobot.nn.products import Precision
 MOST_THREADS = 1024
 BF16_CAPABILITY = (8, 0)
 _TIMING_NOISE = 0.1
+CROWDED = 1.5
+"""Times as long on many threads as on one from which on it is told."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -93,6 +95,38 @@ def bf16_times_fp32() -> float:
             moments.append(time.perf_counter())
         shortest[dtype] = min(end - begin for begin, end in pairwise(moments))
     return shortest[torch.bfloat16] / shortest[torch.float32]
+
+
+def crowding_warning(threads: int) -> str | None:
+    """What to say where torch's threads are slower than one: another program has a core.
+
+    Threads wait for each other hundreds of times in an update. Beside one busy process on two
+    cores, where a thread may not run for milliseconds, a `nano` plan was seen to take 15 to 260 ms
+    on two threads, and 10 on one.
+    """
+    if threads == 1:
+        return None
+    many = _small_operations_s()
+    torch.set_num_threads(1)
+    one = _small_operations_s()
+    torch.set_num_threads(threads)
+    if many < CROWDED * one:
+        return None
+    return (
+        f"warning: another program keeps a core of this machine busy: {threads} threads take "
+        f"{many / one:.1f} times as long as one for small operations; threads=1 is faster beside it"
+    )
+
+
+def _small_operations_s() -> float:
+    """[s] of operations that are just large enough to be shared by two threads."""
+    x = torch.ones(128, 512)
+    for _ in range(10):
+        torch.nn.functional.mish(x)
+    begin = time.perf_counter()
+    for _ in range(200):
+        torch.nn.functional.mish(x)
+    return time.perf_counter() - begin
 
 
 def set_threads(threads: int) -> int:

@@ -86,7 +86,7 @@ def run(cfg: Config, *, json: bool) -> int:
     for index, episode in enumerate(rollout.recorded):
         assert episodes is not None
         name = f"episode-{cfg.seed}-{index:05d}.safetensors"
-        write_episode(episodes / name, episode, card.task.name)
+        write_episode(episodes / name, episode, card.task)
     if json:
         where = {"folder": str(folder), "device": str(device), "threads": threads}
         emit({**summarise(card, cfg.agent, cfg.seed, rollout), **where, **provenance()})

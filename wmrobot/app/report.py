@@ -157,8 +157,9 @@ def _summary(folder: Path, card: Card, result: Result, diagnosis: Diagnosis) -> 
     items += [] if pace is None else pace.figures()
     items += [
         ("latent rank", f"{diagnosis.rank:.1f} of {card.model.latent_dim}"),
-        ("over-estimation of the prior's value", f"{diagnosis.prior_value.bias:+.2f}"),
     ]
+    if diagnosis.prior_value.num_decisions:
+        items.append(("over-estimation of the prior's value", f"{diagnosis.prior_value.bias:+.2f}"))
     blocks: list[Any] = [Figures(items=items)]
     if not (folder / SUMMARY_FILE).exists():
         blocks.append(Paragraph(text="This run is not finished: its last checkpoint is told."))

@@ -1,5 +1,6 @@
 """`wmrobot sweep`: tasks x seeds of `train`, some at a time, beside published returns."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def run(cfg: Config, *, json: bool = False) -> int:
 def launch(launcher: Launcher, runs: Sequence[Run]) -> Iterator[Outcome]:
     """Train all runs, tell of each one that ends, and hand out the outcomes."""
     threads = max(cores() // launcher.jobs, 1)
-    left = [each.with_threads(threads) for each in runs]
+    is_told = bool(os.environ.get("OMP_NUM_THREADS"))  # each run takes it by itself
+    left = list(runs) if is_told else [each.with_threads(threads) for each in runs]
     done = sum(each.state() == "finished" for each in runs)
     print(f"{len(runs)} runs, {done} finished before, {launcher.jobs} at a time", file=sys.stderr)
     with launcher.stopping_on_signals():

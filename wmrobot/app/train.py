@@ -10,24 +10,29 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
 
 from wmrobot.app.config import load
 from wmrobot.app.controllers import checkpoint_folders
-from wmrobot.app.device import keep_freed_memory, pick_device, precision_warning, set_threads
+from wmrobot.app.device import (
+    crowding_warning,
+    keep_freed_memory,
+    pick_device,
+    precision_warning,
+    set_threads,
+)
 from wmrobot.app.output import output_folder
-from wmrobot.app.pace import read_pace
 from wmrobot.app.run_folder import RUN_FILE, lock_run, provenance
-from wmrobot.app.tables import read_rows
 from wmrobot.app.training.audience import Audience
 from wmrobot.app.training.bar import Bar
 from wmrobot.app.training.checkpoint import describe_kept
-from wmrobot.app.training.result import read_result
 from wmrobot.app.training.run_file import SUMMARY_FILE, read_settings, write_settings
 from wmrobot.app.training.settings import TrainConfig as Config
 from wmrobot.app.training.settings import settle_places
+from wmrobot.app.training.summary import write_summary
 from wmrobot.app.training.trainer import Trainer
 from wmrobot.core.errors import (
     CheckpointError,
@@ -37,7 +42,7 @@ from wmrobot.core.errors import (
     ObservationError,
     TaskError,
 )
-from wmrobot.core.files import read_json, user_path, write_json
+from wmrobot.core.files import read_json, user_path
 from wmrobot.core.spec import file_name
 from wmrobot.envs.registry import canonical_name, name_of_own
 from wmrobot.runtime.process import on_ending
@@ -52,9 +57,12 @@ def run(cfg: Config, *, json: bool = False) -> int:
     """Train from settings, or go on with a run; returns 0, or 130 where it was interrupted."""
     finished, folder = train(cfg)
     if not finished:
-        print(f"stopped and saved; go on with: wmrobot train resume={folder}", file=sys.stderr)
+        print(
+            f"stopped and saved; go on with: wmrobot train {quote(f'resume={folder}')}",
+            file=sys.stderr,
+        )
         return 130
-    print(f"done: {folder}\nevaluate it with: wmrobot evaluate run={folder}")
+    print(f"done: {folder}\nevaluate it with: wmrobot evaluate {quote(f'run={folder}')}")
     return 0
 
 
@@ -160,7 +168,7 @@ def _run(trainer: Trainer, threads: int, begin: float) -> bool:
     try:
         trainer.rehearse()
     except KeyboardInterrupt:
-        print(f"stopped; go on with: wmrobot train resume={folder}", file=sys.stderr)
+        print(f"stopped; go on with: wmrobot train {quote(f'resume={folder}')}", file=sys.stderr)
         raise
     print(f"  {trainer.compilation.told}", file=sys.stderr)
     with _stop_on_signal(trainer), closing(Bar(trainer)) as bar:
@@ -169,10 +177,10 @@ def _run(trainer: Trainer, threads: int, begin: float) -> bool:
         except (TaskError, ObservationError) as error:
             raise type(error)(
                 f"{error} (at decision {trainer.counters.decisions:,}). {describe_kept(folder)}; "
-                f"mend the task, then: wmrobot train resume={folder}"
+                f"mend the task, then: wmrobot train {quote(f'resume={folder}')}"
             ) from error
     if finished and not (folder / SUMMARY_FILE).exists():
-        _summarise(trainer, folder, time.perf_counter() - begin)
+        write_summary(trainer, folder, time.perf_counter() - begin)
     return finished
 
 
@@ -240,8 +248,10 @@ def _say(trainer: Trainer, folder: Path, device: str, threads: int) -> None:
         f"replay {trainer.replay.num_bytes / 1e6:,.1f} MB on {trainer.cfg.replay.storage}",
         file=sys.stderr,
     )
-    if warning := precision_warning(trainer.device, trainer.cfg.model.precision):
-        print(warning, file=sys.stderr)
+    crowded = crowding_warning(threads) if device == "cpu" else None
+    for warning in (precision_warning(trainer.device, trainer.cfg.model.precision), crowded):
+        if warning:
+            print(warning, file=sys.stderr)
     updates = int(trainer.cfg.steps * trainer.cfg.updates_per_decision)
     if device == "cpu" and parameters * updates > A_DAY:
         print(
@@ -264,33 +274,3 @@ def _stop_on_signal(trainer: Trainer) -> Iterator[None]:
 
     with on_ending(ask):
         yield
-
-
-def _summarise(trainer: Trainer, folder: Path, seconds: float) -> None:
-    """Write `summary.json`: what the run came to, and where its time went in this process."""
-    progress, counters = trainer.progress, trainer.counters
-    rows = read_rows(folder / "eval.csv")
-    pace = read_pace(
-        folder,
-        read_result(folder),
-        task=trainer.card.task.name,
-        obs=trainer.card.obs,
-        decisions=counters.decisions,
-        updates=counters.updates,
-    )
-    summary: dict[str, Any] = {
-        "task": trainer.card.task.name,
-        "decisions": counters.decisions,
-        "updates": counters.updates,
-        "episodes": counters.episodes,
-        "last_evaluation": float(rows[-1]["episode_reward"]) if rows else None,
-        "seconds": round(seconds, 2),
-        "collect_s": round(progress.collect_s, 2),
-        "update_s": round(progress.update_s, 2),
-        "evaluate_s": round(progress.evaluate_s, 2),
-        "pace": None if pace is None else pace.plain(),
-        "made": trainer.card.made,
-    }
-    write_json(folder / SUMMARY_FILE, summary)
-    if pace is not None:
-        print(f"  {pace.words()}", file=sys.stderr)

@@ -62,14 +62,8 @@ class TaskSpec:
         }
 
 
-def refuse_changed(then: TaskSpec, now: TaskSpec) -> None:
-    """Refuse a task that is not what something was made for.
-
-    Names and bounds count where both tell them.
-
-    Raises:
-        TaskError: Sizes, times, names or bounds differ.
-    """
+def find_change(then: TaskSpec, now: TaskSpec) -> str | None:
+    """What is another task's now, in words; names and bounds count where both tell them."""
     differences = [
         *(
             (f"{name} observations", s, now.obs_shapes.get(name))
@@ -83,10 +77,22 @@ def refuse_changed(then: TaskSpec, now: TaskSpec) -> None:
     ]
     for what, expected, got in differences:
         if expected and expected != got:
-            raise TaskError(
-                f"{then.name}: it has changed since training: expected {what} {expected}, "
-                f"got {got}; put the task back as it was, or train anew"
-            )
+            return f"expected {what} {expected}, got {got}"
+    return None
+
+
+def refuse_changed(then: TaskSpec, now: TaskSpec) -> None:
+    """Refuse a task that is not what something was made for.
+
+    Raises:
+        TaskError: Sizes, times, names or bounds differ.
+    """
+    change = find_change(then, now)
+    if change is not None:
+        raise TaskError(
+            f"{then.name}: it has changed since training: {change}; put the task back as it was, "
+            "the same for every seed, or train anew"
+        )
 
 
 def file_name(task: str) -> str:

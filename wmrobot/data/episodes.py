@@ -1,20 +1,23 @@
 """Episodes on disk: one safetensors file each, readable by anything that reads safetensors.
 
 `obs.<modality>` (T + 1, ...), `action` (T, A), `reward` (T,), `terminated` (1,) uint8. The file's
-metadata holds the task's name and the format's version.
+metadata holds the format's version, the task's name, and as JSON its `TaskSpec`; an episode from
+elsewhere need not have the last.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as dump_arrays
 
-from wmrobot.core.errors import DataError
+from wmrobot.core.config import build, to_plain
+from wmrobot.core.errors import ConfigError, DataError
 from wmrobot.core.files import write_atomic
-from wmrobot.core.spec import Array, FloatArray, Obs, is_same_task
+from wmrobot.core.spec import Array, FloatArray, Obs, TaskSpec, find_change, is_same_task
 
 FORMAT = "wmrobot-episode-1"
 
@@ -54,22 +57,24 @@ class Episode:
                 raise DataError(f"episode.{name}: expected finite values, got NaN or Inf")
 
 
-def write_episode(path: Path, episode: Episode, task: str) -> None:
-    """Write one episode, atomically."""
+def write_episode(path: Path, episode: Episode, task: TaskSpec) -> None:
+    """Write one episode of a task, atomically."""
     arrays = {f"obs.{name}": np.ascontiguousarray(value) for name, value in episode.obs.items()}
     arrays["action"] = np.ascontiguousarray(episode.action, dtype=np.float32)
     arrays["reward"] = np.ascontiguousarray(episode.reward, dtype=np.float32)
     arrays["terminated"] = np.array([episode.terminated], dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, dump_arrays(arrays, metadata={"format": FORMAT, "task": task}))
+    told = {"format": FORMAT, "task": task.name, "spec": json.dumps(to_plain(task))}
+    write_atomic(path, dump_arrays(arrays, metadata=told))
 
 
-def read_episode(path: Path, task: str | None = None) -> Episode:
+def read_episode(path: Path, task: TaskSpec | None = None) -> Episode:
     """Read one episode.
 
     Args:
         path: File.
-        task: Refuse an episode of another task; None takes any.
+        task: Refuse an episode of another task, or of this one while it was another; None takes
+            any.
 
     Raises:
         DataError: Missing, truncated, of another format or task, or inconsistent.
@@ -84,8 +89,8 @@ def read_episode(path: Path, task: str | None = None) -> Episode:
         raise DataError(f"{path}: expected an episode, got something else ({error})") from None
     if meta.get("format") != FORMAT:
         raise DataError(f"{path}: expected format {FORMAT}, got {meta.get('format')}")
-    if task is not None and not is_same_task(meta.get("task", ""), task):
-        raise DataError(f"{path}: expected an episode of {task}, got one of {meta.get('task')}")
+    if task is not None:
+        _refuse_another(path, meta, task)
     missing = {"action", "reward", "terminated"} - set(arrays)
     if missing:
         raise DataError(f"{path}: expected {', '.join(sorted(missing))}, which is missing")
@@ -106,7 +111,27 @@ def read_episode(path: Path, task: str | None = None) -> Episode:
         raise DataError(f"{path}: {error}") from None
 
 
-def read_episodes(folder: Path, task: str | None = None) -> Iterator[tuple[Path, Episode]]:
+def _refuse_another(path: Path, meta: Mapping[str, str], task: TaskSpec) -> None:
+    if not is_same_task(meta.get("task", ""), task.name):
+        raise DataError(
+            f"{path}: expected an episode of {task.name}, got one of {meta.get('task')}"
+        )
+    if "spec" not in meta:
+        return
+    try:
+        then = build(TaskSpec, json.loads(meta["spec"]))
+    except (ValueError, ConfigError) as error:
+        raise DataError(f"{path}: expected a task's facts as spec, got others ({error})") from None
+    # which of the observations are learned from is no matter of the task's: their sizes are checked
+    change = find_change(replace(then, obs_shapes={}), task)
+    if change is not None:
+        raise DataError(
+            f"{path}: {task.name} has changed since this was recorded: {change}; put the task back "
+            "as it was, or record anew"
+        )
+
+
+def read_episodes(folder: Path, task: TaskSpec | None = None) -> Iterator[tuple[Path, Episode]]:
     """File and content of every episode of a folder, in order of file names.
 
     Raises:

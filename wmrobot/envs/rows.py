@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
+from wmrobot.core.errors import ObservationError
 from wmrobot.core.seeds import derive_seed
 from wmrobot.core.spec import FloatArray, Obs, ObsMode, Step, TaskSpec
 from wmrobot.envs.registry import make_env
@@ -137,10 +138,32 @@ class Rows:
 
 
 def stack(rows: Sequence[Obs]) -> Obs:
-    """One observation per row into one with a batch axis."""
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    """One observation per row into one with a batch axis.
+
+    Raises:
+        ObservationError: Rows observe different numbers.
+    """
+    try:
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    except ValueError:
+        raise _of_many_sizes(rows) from None
 
 
 def concatenate(parts: Sequence[Obs]) -> Obs:
-    """Batches of rows into one batch."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    """Batches of rows into one batch.
+
+    Raises:
+        ObservationError: Parts observe different numbers.
+    """
+    try:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    except ValueError:
+        raise _of_many_sizes(parts) from None
+
+
+def _of_many_sizes(rows: Sequence[Obs]) -> ObservationError:
+    sizes = sorted({f"{name} {value.shape}" for row in rows for name, value in row.items()})
+    return ObservationError(
+        f"expected the same observations of every environment, got {', '.join(sizes)}; the task "
+        "has to observe as many numbers for every seed"
+    )

@@ -125,6 +125,14 @@ def _open_loop(diagnosis: Diagnosis, episodes: int) -> Section:
 
 
 def _values(diagnosis: Diagnosis) -> Section:
+    title = "Values against returns"
+    if not diagnosis.prior_value.num_decisions:
+        text = (
+            "Nothing to compare: with this task's discount more than 5% of every decision's return "
+            "lies beyond the end of its episode, where nothing is known."
+        )
+        return Section(title=title, blocks=[Paragraph(text=text)])
+
     def cells(name: str, found: ValueBias) -> list[str]:
         figures = (found.value, found.target, found.bias, found.error)
         return [
@@ -142,7 +150,7 @@ def _values(diagnosis: Diagnosis) -> Section:
         ],
         caption="discounted returns that came, where at most 5% of them lies beyond the episode",
     )
-    return Section(title="Values against returns", blocks=[table])
+    return Section(title=title, blocks=[table])
 
 
 def _planner(diagnosis: Diagnosis, card: Card) -> Section:

@@ -94,7 +94,7 @@ class Launcher:
         words = run.words if run.state() == "new" else (f"resume={run.folder}",)
         log = run.folder.with_suffix(".log")
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             child = self._start((*self.command, *words), output.fileno())
             if child is None:
                 return Outcome(run=run, state="waiting")

@@ -16,7 +16,7 @@ from wmrobot.app.training.settings import TrainConfig, settle_places
 from wmrobot.core.config import build, flatten, to_plain
 from wmrobot.core.errors import CheckpointError, ConfigError, unknown
 from wmrobot.core.spec import file_name
-from wmrobot.envs.registry import canonical_name
+from wmrobot.envs.registry import canonical_name, task_info
 
 RESERVED = ("task", "seed", "run", "resume", "save_episodes")
 State = Literal["finished", "begun", "new"]
@@ -136,6 +136,8 @@ def list_runs(plan: Plan, folder: Path) -> list[Run]:
         TaskError: There is no such task.
     """
     names = [canonical_name(task) for task in plan.tasks]
+    for name in names:
+        task_info(name)  # a file that is not there is told now, not when its turn comes
     if len(set(names)) < len(names):
         raise ConfigError(f"tasks: expected each once, got {names}")
     if len({file_name(name) for name in names}) < len(names):

@@ -25,7 +25,7 @@ class Bar:
         self._bar = tqdm(
             total=trainer.cfg.steps,
             initial=trainer.counters.decisions,
-            unit=" decisions",
+            unit=" updates" if trainer.cfg.offline else " decisions",
             desc=trainer.card.task.name.rpartition("/")[2],
             mininterval=0.5 if sys.stderr.isatty() else 30.0,
             dynamic_ncols=True,

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def save_checkpoint(
             raise
         raise CheckpointError(
             f"{target}: no space left while saving, nothing was written. {describe_kept(run)}; "
-            f"free some space, then go on with: wmrobot train resume={run}"
+            f"free some space, then go on with: wmrobot train {quote(f'resume={run}')}"
         ) from None
     _clean(run, chunks)
     return target

@@ -138,7 +138,7 @@ class Collector:
             if episode is not None:
                 name = f"episode-{counters.episodes:06d}.safetensors"
                 path = Path(self.cfg.save_episodes) / name
-                write_episode(path, episode, self.env.task_spec.name)
+                write_episode(path, episode, self.env.task_spec)
         counters.episodes += 1
 
     def take_mean_return(self) -> float:

@@ -30,7 +30,7 @@ def spread(lengths: Iterable[int], num_envs: int) -> Iterator[tuple[int, int]]:
         yield ring, int(rows[ring])
 
 
-def remember(folder: Path, task: str, replay: Replay) -> None:
+def remember(folder: Path, task: TaskSpec, replay: Replay) -> None:
     """Put every episode of a folder into a replay.
 
     Raises:
@@ -64,7 +64,7 @@ def count_rows(cfg: TrainConfig, spec: TaskSpec) -> int:
     """
     recorded = 0
     if cfg.data is not None:
-        lengths = (len(episode.action) for _, episode in read_episodes(Path(cfg.data), spec.name))
+        lengths = (len(episode.action) for _, episode in read_episodes(Path(cfg.data), spec))
         recorded = max(rows for _, rows in spread(lengths, cfg.num_envs))
     decisions = 0 if cfg.offline else -(-cfg.steps // cfg.num_envs)
     shortest = 1 if spec.episodic else spec.episode_decisions

@@ -149,7 +149,7 @@ class Trainer:
         if self.cfg.init is not None:
             self._init_weights(self.cfg.init)
         if self.cfg.data is not None:
-            remember(Path(self.cfg.data), self.card.task.name, self.replay)
+            remember(Path(self.cfg.data), self.card.task, self.replay)
         if not self.cfg.offline:
             self.collector.begin()
 

@@ -109,7 +109,10 @@ class StateBuilder:
                 shapes = {name: c.shape for name, c in zip(self.names, columns, strict=True)}
                 raise ObservationError(f"sensors: expected one (B,) for each term, got {shapes}")
             sensors = np.stack(columns, axis=1)
-        measured = np.array(sensors, dtype=np.float32)
+        try:
+            measured = np.array(sensors, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise ObservationError(f"sensors: expected numbers, got others ({error})") from None
         if measured.ndim != 2 or measured.shape[1] != len(self.names):
             raise ObservationError(
                 f"sensors: expected shape (B, {len(self.names)}), got {measured.shape}"
