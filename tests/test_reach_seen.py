@@ -73,6 +73,17 @@ def test_the_camera_sees_the_pin_and_nothing_of_the_arm(env: Any) -> None:
     assert columns[0].mean() - columns[1].mean() > 25  # the pin has crossed the table
 
 
+def test_people_see_the_arm_in_films(env: Any) -> None:
+    """Films look through the model's first camera."""
+    drawn = []
+    for arm in ((0.0, 0.0), (2.0, 1.5)):
+        put(env, arm=arm, pin=(0.15, 0.0))
+        drawn.append(env.physics.render(64, 64, camera_id=0).astype(int))
+    red = [((each @ [1, -1, 0]) > 60).nonzero() for each in drawn]
+    assert min(len(rows) for rows, _ in red) > 20
+    assert red[0][1].mean() - red[1][1].mean() > 5  # it has turned to the left
+
+
 def test_the_reward_is_that_of_its_formula(env: Any) -> None:
     tip = UPPER + LOWER
     for distance in (0.0, 0.03, 0.1):
