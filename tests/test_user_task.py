@@ -251,6 +251,14 @@ def test_parts_of_an_action_are_told_apart_from_discrete_ones() -> None:
         GymnasiumTask(env, "parts", TaskInfo(), seed=0)
 
 
+def test_an_entry_that_is_no_box_is_named() -> None:
+    env = Old()
+    inner = spaces.Dict({"mode": spaces.Discrete(3)})
+    env.observation_space = spaces.Dict({"joints": Old.observation_space, "arm": inner})
+    with pytest.raises(TaskError, match=r"got Discrete\(3\) as 'arm/mode'; gymnasium.wrappers.F"):
+        GymnasiumTask(env, "parts", TaskInfo(), seed=0)
+
+
 def test_pictures_are_no_state() -> None:
     env = make_env(f"{SENSES}:sees_and_feels", seed=0)
     assert env.task_spec.obs_names == ("joint",)

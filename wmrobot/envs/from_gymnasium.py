@@ -190,14 +190,15 @@ def _describe(
     )
 
 
-def _boxes(name: str, space: spaces.Space[Any]) -> Any:
+def _boxes(name: str, space: spaces.Space[Any], path: str = "") -> Any:
     """The space itself, or nested dicts of it, once every leaf is known to be a Box."""
     if isinstance(space, spaces.Dict):
-        return {key: _boxes(name, child) for key, child in space.spaces.items()}
+        children = space.spaces.items()
+        return {key: _boxes(name, child, f"{path}/{key}".lstrip("/")) for key, child in children}
     if not isinstance(space, spaces.Box):
         raise TaskError(
-            f"{name}: expected Box observations, or a Dict of them, got {_kind(space)}; "
-            "gymnasium.wrappers.FlattenObservation may help"
+            f"{name}: expected Box observations, or a Dict of them, got {_kind(space)}"
+            f"{f' as {path!r}' if path else ''}; gymnasium.wrappers.FlattenObservation may help"
         )
     return space
 

@@ -129,7 +129,7 @@ def _lines(d: Mapping[str, Any]) -> Iterator[str]:
             f"jerk {motion['action_jerk_per_s2']:.0f}/s2"
         )
     if d["guard"] is not None:
-        yield f"guard: {d['guard'].get('state', '?')}, {_guard(d['guard'])}"
+        yield f"guard: ended in {d['guard'].get('state', '?')}, {_guard(d['guard'])}"
     yield from d["remarks"]
 
 
