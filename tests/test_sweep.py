@@ -168,23 +168,30 @@ def test_anchors_without_a_column_are_refused_before_anything_begins(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("pretend")
-def test_threads_and_logs_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_and_logs_of_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = write_sweep(tmp_path, {1: "diverges"})
     runs = tmp_path / "runs" / "walker-walk"
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert main(["sweep", *words]) == 2
     assert "threads=" not in (runs / "seed-2" / "begun").read_text()
     assert "not finite after 7 updates" in (runs / "seed-1.log").read_text()
+    write_sweep(tmp_path, {1: "dies"})
+    assert main(["sweep", *words]) == 2
+    assert "killed by signal 9; see " in capsys.readouterr().err.splitlines()[-1]
+    assert "not finite after 7 updates" in (runs / "seed-1.log").read_text()  # kept
     write_sweep(tmp_path, {})
     assert main(["sweep", *words]) == 0
-    assert "not finite after 7 updates" in (runs / "seed-1.log").read_text()  # kept
     monkeypatch.delenv("OMP_NUM_THREADS")
     (runs / "seed-2").rename(tmp_path / "away")
     assert main(["sweep", *words]) == 0
     assert "threads=" in (runs / "seed-2" / "begun").read_text()
 
 
-def test_a_run_that_another_process_still_trains_is_waited_for(tmp_path: Path) -> None:
+def test_a_run_that_another_process_still_trains_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from filelock import FileLock
 
     from tests.runs import tiny
@@ -192,8 +199,9 @@ def test_a_run_that_another_process_still_trains_is_waited_for(tmp_path: Path) -
     run = Run(task=CART, seed=1, folder=tmp_path, words=(), settings=tiny())
     launcher = Launcher(1, PRETEND)
     with FileLock(tmp_path / ".lock"):
-        threading.Timer(0.1, launcher.stop).start()
+        threading.Timer(0.7, launcher.stop).start()
         assert [each.state for each in launcher.launch([run])] == ["waiting"]
+    assert capsys.readouterr().err.count("another process still trains it; waiting\n") == 1
 
 
 @pytest.mark.slow

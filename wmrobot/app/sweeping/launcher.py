@@ -95,6 +95,7 @@ class Launcher:
         log = run.folder.with_suffix(".log")
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
+            begin = output.tell()  # after what earlier tries said
             child = self._start((*self.command, *words), output.fileno())
             if child is None:
                 return Outcome(run=run, state="waiting")
@@ -105,7 +106,7 @@ class Launcher:
             return Outcome(run=run, state="finished")
         if code == INTERRUPTED or (self._stopped and code < 0):
             return Outcome(run=run, state="interrupted")
-        return Outcome(run=run, state="failed", reason=_reason(code, log))
+        return Outcome(run=run, state="failed", reason=_reason(code, log, begin))
 
     def _start(self, command: Sequence[str], output: int) -> "subprocess.Popen[bytes] | None":
         """Start a process out of reach of the terminal's own Ctrl-C; None after a stop."""
@@ -124,6 +125,7 @@ class Launcher:
 
     def _wait_until_free(self, run: Run) -> bool:
         """Wait for a process of an earlier, killed sweep that still trains this run."""
+        is_told = False
         while not self._stopped:
             if not run.folder.exists():
                 return True
@@ -131,13 +133,18 @@ class Launcher:
                 with FileLock(run.folder / ".lock", timeout=0.5):
                     return True
             except Timeout:
-                continue
+                if not is_told:
+                    told = (
+                        f"  {run.task}, seed {run.seed}: another process still trains it; waiting"
+                    )
+                    print(told, file=sys.stderr, flush=True)
+                is_told = True
         return False
 
 
-def _reason(code: int, log: Path) -> str:
-    """Why a process failed: its own error, or how it ended."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+def _reason(code: int, log: Path, begin: int) -> str:
+    """Why a process failed: its own error in the log from byte `begin` on, or how it ended."""
+    lines = log.read_bytes()[begin:].decode(errors="replace").splitlines()
     told = [line for line in lines if line.startswith("error: ")]
     if told:
         return told[-1].removeprefix("error: ")

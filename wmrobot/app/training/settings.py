@@ -37,7 +37,7 @@ class TrainConfig:
         render: How pictures are drawn: exact, near, fast or ray.
         image_size: Height and width of the pictures [pixels].
         seed: Seed of the whole run.
-        steps: Decisions to take, over all environments.
+        steps: Decisions to take, over all environments; rounded up to as many for each.
         seed_steps: Decisions with random actions at the start.
         num_envs: Environments that collect side by side.
         greedy_envs: How many of them act as an evaluation does, without exploration, so that the
