@@ -20,7 +20,8 @@ class ReplayConfig:
     """Size and place of the memory.
 
     Attributes:
-        buffer_size: Decisions kept, over all environments; never more than the run takes.
+        buffer_size: Decisions kept, over all environments; never more than the run takes,
+            and at least four horizons for each of them.
         storage: `host` keeps rows in main memory, `device` beside the model.
         budget_gb: Most memory to take [GB]; 0 means 60% of what is free.
     """
