@@ -26,13 +26,13 @@ from wmrobot.app.device import (
 )
 from wmrobot.app.output import output_folder
 from wmrobot.app.run_folder import RUN_FILE, lock_run, provenance
+from wmrobot.app.summary import write_summary
 from wmrobot.app.training.audience import Audience
 from wmrobot.app.training.bar import Bar
 from wmrobot.app.training.checkpoint import describe_kept
 from wmrobot.app.training.run_file import SUMMARY_FILE, read_settings, write_settings
 from wmrobot.app.training.settings import TrainConfig as Config
 from wmrobot.app.training.settings import settle_places
-from wmrobot.app.training.summary import write_summary
 from wmrobot.app.training.trainer import Trainer
 from wmrobot.core.errors import (
     CheckpointError,
