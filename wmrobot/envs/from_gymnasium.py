@@ -71,7 +71,7 @@ class GymnasiumTask:
         if not isinstance(space, spaces.Box):
             raise TaskError(
                 f"{name}: expected Box actions (continuous control), got {_kind(space)}; "
-                f"{_refusal(space)}"
+                + _refusal(space)
             )
         self._dtype = space.dtype
         self._scale = ActionScale(name, space.shape, space.low, space.high)

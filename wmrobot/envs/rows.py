@@ -2,14 +2,14 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
 from wmrobot.core.errors import ObservationError
 from wmrobot.core.seeds import derive_seed
-from wmrobot.core.spec import FloatArray, Obs, ObsMode, Step, TaskSpec
+from wmrobot.core.spec import Array, FloatArray, Obs, ObsMode, Step, TaskSpec
 from wmrobot.envs.registry import make_env
 from wmrobot.envs.task import Randomization, RenderMode, TaskEnv
 
@@ -143,10 +143,7 @@ def stack(rows: Sequence[Obs]) -> Obs:
     Raises:
         ObservationError: Rows observe different numbers.
     """
-    try:
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    except ValueError:
-        raise _of_many_sizes(rows) from None
+    return _join(np.stack, rows)
 
 
 def concatenate(parts: Sequence[Obs]) -> Obs:
@@ -155,15 +152,15 @@ def concatenate(parts: Sequence[Obs]) -> Obs:
     Raises:
         ObservationError: Parts observe different numbers.
     """
+    return _join(np.concatenate, parts)
+
+
+def _join(join: Callable[[list[Array]], Array], parts: Sequence[Obs]) -> Obs:
     try:
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: join([part[name] for part in parts]) for name in parts[0]}
     except ValueError:
-        raise _of_many_sizes(parts) from None
-
-
-def _of_many_sizes(rows: Sequence[Obs]) -> ObservationError:
-    sizes = sorted({f"{name} {value.shape}" for row in rows for name, value in row.items()})
-    return ObservationError(
-        f"expected the same observations of every environment, got {', '.join(sizes)}; the task "
-        "has to observe as many numbers for every seed"
-    )
+        sizes = sorted({f"{name} {value.shape}" for part in parts for name, value in part.items()})
+        raise ObservationError(
+            f"expected the same observations of every environment, got {', '.join(sizes)}; the "
+            "task has to observe as many numbers for every seed"
+        ) from None

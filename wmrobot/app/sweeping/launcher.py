@@ -134,10 +134,8 @@ class Launcher:
                     return True
             except Timeout:
                 if not is_told:
-                    told = (
-                        f"  {run.task}, seed {run.seed}: another process still trains it; waiting"
-                    )
-                    print(told, file=sys.stderr, flush=True)
+                    who = f"  {run.task}, seed {run.seed}"
+                    print(f"{who}: another process still trains it; waiting", file=sys.stderr)
                 is_told = True
         return False
 
